@@ -1,0 +1,93 @@
+"""The exceptions a caller of agent_tts can do something about. An adapter turns this tree into its framework's.
+
+    AgentTTSError
+    ├── ConfigError                 a config value or key that is not allowed
+    ├── CheckpointError             a model folder that cannot be loaded as it is
+    │   └── LicenseNotAcceptedError its licence was not accepted yet
+    ├── UnknownVoiceError           no voice of that name
+    ├── SampleRateError             audio at a rate that is not allowed here
+    ├── TextAfterEndError           push_text() or flush() after end_text()
+    ├── EngineClosedError           use after close()
+    ├── EngineBusyError             no room for one more utterance now; retry later
+    └── GenerationError             the model failed in a step; carries the cause
+
+A message holds the value received and the values allowed. It never holds what a caller says.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+
+class AgentTTSError(Exception):
+    """Base of everything agent_tts raises on purpose."""
+
+
+class ConfigError(AgentTTSError):
+    """A config file, key or value that is not allowed."""
+
+
+class CheckpointError(AgentTTSError):
+    """A model folder or file that cannot be loaded as it is."""
+
+
+class LicenseNotAcceptedError(CheckpointError):
+    """The weights carry a licence that has to be accepted once."""
+
+    def __init__(self, license_name: str, source: str) -> None:
+        super().__init__(
+            f"The weights in {source!r} are under {license_name!r}. Read it, then accept it once with "
+            f"accept_license={license_name!r} (config, AGENT_TTS_ACCEPT_LICENSE or --accept-license)."
+        )
+        self.license_name = license_name
+        self.source = source
+
+
+class UnknownVoiceError(AgentTTSError):
+    """No voice of that name is known to this engine."""
+
+    def __init__(self, name: str, available: Iterable[str]) -> None:
+        self.name = name
+        self.available = tuple(sorted(available))
+        known = ", ".join(repr(voice) for voice in self.available) or "none"
+        super().__init__(f"Unknown voice {name!r}. Available: {known}. Add one with `agent-tts voices add`.")
+
+
+class SampleRateError(AgentTTSError):
+    """A sample rate that is not allowed here."""
+
+    def __init__(self, sample_rate: int, allowed: Iterable[int]) -> None:
+        self.sample_rate = sample_rate
+        self.allowed = tuple(sorted(allowed))
+        rates = ", ".join(str(rate) for rate in self.allowed)
+        super().__init__(f"Sample rate {sample_rate} Hz is not allowed here. Allowed: {rates} Hz.")
+
+
+class TextAfterEndError(AgentTTSError):
+    """Text was pushed into an utterance whose text had already been ended."""
+
+    def __init__(self, utterance_id: str) -> None:
+        super().__init__(f"Utterance {utterance_id!r} takes no more text after end_text(). Open a new utterance.")
+
+
+class EngineClosedError(AgentTTSError):
+    """The engine was closed, or its thread has stopped."""
+
+    def __init__(self, reason: str = "close() was called") -> None:
+        super().__init__(f"The engine is closed: {reason}. Load a new one with Engine.load().")
+
+
+class EngineBusyError(AgentTTSError):
+    """The engine takes no further utterance now."""
+
+    def __init__(self, waiting: int, limit: int) -> None:
+        self.waiting = waiting
+        self.limit = limit
+        super().__init__(
+            f"{waiting} utterances are open or waiting and max_waiting is {limit}. "
+            "Retry when one has ended, raise max_waiting, or add an engine."
+        )
+
+
+class GenerationError(AgentTTSError):
+    """The model failed while it spoke this utterance; other utterances go on."""
