@@ -1,0 +1,78 @@
+# Every target sets up what it needs; a second call is quick. Nothing is installed outside $(VENV) and .cache.
+#
+#   make demo OPEN=1        talk to the agent with your own microphone
+#   make test VENV=/tmp/v   use a virtual environment at another place
+
+VENV   ?= .venv
+PYTHON ?= python3
+ARGS   ?=
+
+PY     := $(VENV)/bin/python
+PIP    := $(PY) -m pip --disable-pip-version-check
+STAMPS := $(VENV)/.stamps
+EXTRAS_RUN  := livekit,pipecat,server
+EXTRAS_DEMO := $(EXTRAS_RUN),demo
+EXTRAS_DEV  := $(EXTRAS_DEMO),checkpoints,judge,dev
+
+# One thread that sleeps when idle: on shared cores spinning threads cost more than they give.
+export OMP_WAIT_POLICY ?= PASSIVE
+export OMP_NUM_THREADS ?= 1
+export TOKENIZERS_PARALLELISM ?= false
+
+.DEFAULT_GOAL := help
+.PHONY: help demo test check bench eval serve format clean
+
+help: ## show this list
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-8s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+
+demo: $(STAMPS)/demo ## a whole call on the bundled voice, offline: it is asked, answers, is interrupted (OPEN=1: you talk)
+	$(PY) -m agents.demo $(if $(OPEN),--open) $(ARGS)
+
+test: $(STAMPS)/dev ## unit, contract, end-to-end and parity tests
+	$(PY) -m pytest $(ARGS)
+
+check: $(STAMPS)/dev ## format, lint, types, layers, unit tests
+	$(PY) -m ruff format --check .
+	$(PY) -m ruff check .
+	$(PY) -m mypy
+	$(VENV)/bin/lint-imports
+	$(PY) -m pytest -q tests/unit
+
+bench: $(STAMPS)/run ## TTFA against text length, RTF, concurrent streams, abort latency
+	$(VENV)/bin/agent-tts bench $(ARGS)
+
+eval: $(STAMPS)/dev ## every evaluation that runs on this machine (see evals/README.md)
+	$(PY) -m evals $(ARGS)
+
+serve: $(STAMPS)/run ## the engine in its own process, behind a socket
+	$(VENV)/bin/agent-tts serve $(ARGS)
+
+format: $(STAMPS)/dev ## put the code into shape
+	$(PY) -m ruff check --fix-only -q .
+	$(PY) -m ruff format .
+
+clean: ## remove what the targets above have set up
+	rm -rf $(VENV) .cache/pip build dist *.egg-info
+
+# ---------------------------------------------------------------------------------------------------------------------
+# Environment: torch first, so that no other package chooses its build. Bring your own build with TORCH="torch==... "
+
+TORCH ?= torch>=2.6
+
+$(STAMPS)/torch:
+	$(PYTHON) -c 'import sys; assert sys.version_info >= (3, 11), "Python 3.11 or newer is needed, this is %s" % sys.version'
+	test -x $(PY) || $(PYTHON) -m venv $(VENV)
+	$(PIP) install -q "$(TORCH)"
+	@mkdir -p $(STAMPS) && touch $@
+
+$(STAMPS)/run: $(STAMPS)/torch pyproject.toml
+	$(PIP) install -q -e ".[$(EXTRAS_RUN)]"
+	@touch $@
+
+$(STAMPS)/demo: $(STAMPS)/torch pyproject.toml
+	$(PIP) install -q -e ".[$(EXTRAS_DEMO)]"
+	@touch $@ $(STAMPS)/run
+
+$(STAMPS)/dev: $(STAMPS)/torch pyproject.toml
+	$(PIP) install -q -e ".[$(EXTRAS_DEV)]"
+	@touch $@ $(STAMPS)/demo $(STAMPS)/run
