@@ -71,7 +71,7 @@ class AudioChunk:
         text_end: Number of characters of the pushed text that are spoken when this chunk has been played.
         num_samples: How many samples of `pcm` are speech; fewer than its length only in the last chunk.
         is_final: True for the last chunk of the utterance.
-        words: Words that begin within this chunk.
+        words: Words whose end became known with this chunk; each word stands in exactly one chunk.
     """
 
     utterance_id: str

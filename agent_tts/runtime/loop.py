@@ -1,0 +1,249 @@
+"""The engine's loop: mailbox, step(), and the one thread that drives it. No tensors; the runner has those.
+
+step() can be called by hand (tests do); the thread only calls it again and again. Other threads reach the loop in two
+ways: they post a message, or they leave a mark on a request (stop, paused) and wake the loop.
+
+    abort():  stream.abort()  ─▶  request.stop(ABORTED)  ─▶  wake        the caller's thread, never waits
+    step():   messages ─▶ retire what is marked ─▶ plan ─▶ run ─▶ apply ─▶ retire what ended        this thread
+"""
+
+from __future__ import annotations
+
+import contextlib
+import logging
+import threading
+import time
+from collections import deque
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+
+from agent_tts.config import EngineConfig
+from agent_tts.errors import EngineClosedError, GenerationError
+from agent_tts.runtime.request import Request, RequestState
+from agent_tts.runtime.scheduler import Scheduler
+from agent_tts.runtime.step import Readiness, Row, RowResult, Runner, StepPlan, StepResult
+from agent_tts.types import FinishReason
+
+logger = logging.getLogger("agent_tts.engine")
+
+
+@dataclass(slots=True)
+class LoopCounters:
+    """What the loop has done so far."""
+
+    steps: int = 0
+    frames: int = 0
+    prompt_tokens: int = 0
+    cached_tokens: int = 0
+    failed: int = 0
+
+
+class EngineLoop:
+    """Drives one runner. Owns the scheduler and every request until it is retired."""
+
+    def __init__(self, runner: Runner, config: EngineConfig) -> None:
+        self.runner = runner
+        self.scheduler = Scheduler(config)
+        self.counters = LoopCounters()
+        self._mailbox: deque[tuple[Request, Callable[[], None]]] = deque()
+        self._wake = threading.Condition()
+        self._work_waits = False
+        self._closing = False
+        self._thread: threading.Thread | None = None
+        self._on_retired: dict[str, Callable[[], None]] = {}
+        self._live: dict[str, Request] = {}
+
+    # -- any thread ---------------------------------------------------------------------------------------------------
+
+    def submit(self, request: Request, on_retired: Callable[[], None]) -> None:
+        """Hand a request over. `on_retired` is called on the loop's thread when everything it held is back."""
+
+        def admit() -> None:
+            self._live[request.id] = request
+            self._on_retired[request.id] = on_retired
+            self.scheduler.add(request)
+
+        self.post(request, admit)
+
+    def post(self, request: Request, message: Callable[[], None]) -> None:
+        """Run `message` on the loop's thread before the next step. If it raises, `request` fails and no other."""
+        if self._closing:
+            raise EngineClosedError
+        self._mailbox.append((request, message))
+        self.wake()
+
+    def abort(self, request: Request) -> None:
+        """Ask for the end. Harmless when late or repeated. Pages come back in the next step, in retire()."""
+        request.stop(FinishReason.ABORTED)
+        self.wake()
+
+    def wake(self) -> None:
+        with self._wake:
+            self._work_waits = True
+            self._wake.notify()
+
+    def start(self) -> None:
+        self._thread = threading.Thread(target=self._drive, name="agent-tts-engine", daemon=True)
+        self._thread.start()
+
+    def close(self) -> None:
+        """Stop the thread after the step in flight; every live request is aborted. Blocks until it has ended."""
+        self._closing = True
+        self.wake()
+        if self._thread is not None:
+            self._thread.join()
+        else:
+            self._abort_all()
+
+    @property
+    def closing(self) -> bool:
+        return self._closing
+
+    # -- the loop's thread --------------------------------------------------------------------------------------------
+
+    def step(self) -> bool:
+        """One turn: advances every request that can run by at most one frame. False when there was nothing to do."""
+        plan = self.begin_step()
+        if not plan.rows:
+            return False
+        self.finish_step(plan, self.run(plan))
+        return True
+
+    def begin_step(self) -> StepPlan:
+        """Take the mail, give back what was stopped, and decide who runs."""
+        self._read_mail()
+        self._retire_stopped()
+        plan = self.scheduler.plan()
+        if not plan.rows and self.scheduler.refused:
+            self._fail_youngest()
+        return plan
+
+    def run(self, plan: StepPlan) -> StepResult | None:
+        """Let the runner compute; None when it failed, and then this step's requests have failed and no others."""
+        requests = [self._live[row.request_id] for row in plan.rows]
+        started = time.perf_counter()
+        result: StepResult | None = None
+        with self._failing(requests):
+            result = self.runner.run(plan)
+        share_s = (time.perf_counter() - started) / len(requests)
+        for request in requests:
+            request.compute_s += share_s
+        return result
+
+    def finish_step(self, plan: StepPlan, result: StepResult | None) -> None:
+        """Book what was computed, hand audio over, and retire what has ended."""
+        self.counters.steps += 1
+        if result is not None:
+            for row, row_result in zip(plan.rows, result.rows, strict=True):
+                request = self._live[row.request_id]
+                self.scheduler.commit(request, row)
+                with self._failing([request]):
+                    self._apply(request, row, row_result)
+        self._retire_stopped()
+
+    def check_invariants(self) -> None:
+        """The books balance; true after any operation, not only when idle."""
+        self.scheduler.check_invariants()
+        known = {request.id for request in self.scheduler.requests()}
+        assert known == set(self._live), "a request is live and unknown to the scheduler, or the reverse"
+        assert set(self._on_retired) == set(self._live)
+
+    # -- inside -------------------------------------------------------------------------------------------------------
+
+    def _read_mail(self) -> None:
+        while self._mailbox:
+            request, message = self._mailbox.popleft()
+            if request.state is RequestState.RETIRED:
+                continue
+            with self._failing([request]):
+                message()
+
+    def _apply(self, request: Request, row: Row, result: RowResult) -> None:
+        if request.stopped:
+            return
+        start_ms = request.stream.generated_ms
+        words = request.source.accept(result, start_ms)
+        if result.codes:
+            request.num_frames += 1
+            self.counters.frames += 1
+        text_end = words[-1].text_end if words else 0
+        request.stream.write(result.pcm, text_end, words)
+        if request.stream.aborted:
+            request.stop(FinishReason.ABORTED)
+        elif request.source.readiness() is Readiness.DONE:
+            self._complete(request, row.slot)
+        elif request.num_frames >= request.max_frames:
+            request.stream.finish(text_end)
+            request.stop(FinishReason.LENGTH)
+
+    def _complete(self, request: Request, slot: int) -> None:
+        request.stream.write(self.runner.drain(slot), 0)
+        request.stream.finish(request.source.num_characters)
+        request.stop(FinishReason.COMPLETED)
+
+    def _retire_stopped(self) -> None:
+        for request in list(self.scheduler.requests()):
+            if not request.stopped and request.source.readiness() is Readiness.DONE:
+                request.stream.finish(request.source.num_characters)
+                request.stop(FinishReason.COMPLETED)
+            if request.stopped:
+                self.retire(request)
+
+    def retire(self, request: Request) -> None:
+        """The only place where what a request holds comes back: pages, slot, codec state, its entry in the books."""
+        slot = request.slot
+        self.scheduler.retire(request)
+        if slot is not None:
+            self.runner.close_slot(slot)
+        self.counters.prompt_tokens += request.prompt_tokens
+        self.counters.cached_tokens += request.cached_tokens
+        del self._live[request.id]
+        self._on_retired.pop(request.id)()
+
+    def _fail_youngest(self) -> None:
+        request = self.scheduler.refused[-1]
+        total = self.scheduler.pages.num_pages
+        self._fail(request, GenerationError(f"Out of KV pages: all {total} are held. Raise num_pages or lower max_slots."))
+        self._retire_stopped()
+
+    @contextlib.contextmanager
+    def _failing(self, requests: list[Request]) -> Iterator[None]:
+        """Whatever is raised inside ends these requests, and only them. The one broad except of the package."""
+        try:
+            yield
+        except Exception as error:
+            self.counters.failed += len(requests)
+            logger.exception("a step failed", extra={"request_ids": [request.id for request in requests]})
+            for request in requests:
+                failure = GenerationError(f"The model failed in a step: {type(error).__name__}.")
+                failure.__cause__ = error
+                self._fail(request, failure)
+
+    def _fail(self, request: Request, error: Exception) -> None:
+        request.stream.fail(error)
+        request.stop(FinishReason.FAILED)
+
+    # -- the driver ---------------------------------------------------------------------------------------------------
+
+    def _drive(self) -> None:
+        try:
+            self.runner.prepare_thread()
+            while not self._closing:
+                if not self.step():
+                    self._sleep()
+        finally:  # also when an assertion of ours ends the thread: nobody may wait for audio that will never come
+            self._closing = True
+            self._abort_all()
+
+    def _sleep(self) -> None:
+        with self._wake:
+            if not self._work_waits and not self._closing:
+                self._wake.wait(self.scheduler.wait_s())
+            self._work_waits = False
+
+    def _abort_all(self) -> None:
+        self._read_mail()
+        for request in list(self.scheduler.requests()):
+            request.stream.fail(EngineClosedError())
+            request.stop(FinishReason.ABORTED)
+        self._retire_stopped()
