@@ -1,0 +1,79 @@
+"""The KV pool gives every way of cutting, paging and batching the result of one pass without a cache."""
+
+import pytest
+import torch
+
+from agent_tts.cache.kv_pool import KVPool
+from agent_tts.config import TransformerConfig
+from agent_tts.nn.attention import Transformer
+
+PAGE = 4
+
+
+def tiny(window: int | None = None) -> Transformer:
+    torch.manual_seed(3)
+    config = TransformerConfig(2, 16, 4, 2, 8, 24, qk_norm=True, window=window)
+    return Transformer(config).eval()
+
+
+def pool(num_pages: int = 16) -> KVPool:
+    return KVPool(2, num_pages, PAGE, kv_heads=2, head_dim=8)
+
+
+@torch.inference_mode()
+@pytest.mark.parametrize("window", [None, 5])
+@pytest.mark.parametrize("pages", [[0, 1, 2, 3], [7, 2, 9, 4]])
+@pytest.mark.parametrize("sizes", [[13], [1] * 13, [5, 1, 7]])
+def test_any_cut_of_the_prompt_equals_one_pass(window: int | None, pages: list[int], sizes: list[int]) -> None:
+    model, cache = tiny(window), pool()
+    x = torch.randn(1, 13, 16)
+    outputs, start = [], 0
+    for size in sizes:
+        view = cache.view([pages], [start], [size], window=window)
+        positions = torch.arange(start, start + size).unsqueeze(0)
+        outputs.append(model(x[:, start : start + size], positions, view))
+        start += size
+    torch.testing.assert_close(torch.cat(outputs, dim=1), model(x), atol=1e-5, rtol=1e-5)
+
+
+@torch.inference_mode()
+@pytest.mark.parametrize("context", [None, 32])
+def test_ragged_rows_equal_single_rows_whatever_their_padding_holds(context: int | None) -> None:
+    model, cache = tiny(), pool()
+    cache.k.fill_(50.0)
+    cache.v.fill_(-50.0)
+    tables, lengths = [[5], [1, 8, 3], [2, 9]], [2, 9, 6]
+    rows = [torch.randn(1, length, 16) for length in lengths]
+    padded = torch.zeros(3, 9, 16)
+    for index, row in enumerate(rows):
+        padded[index, : row.shape[1]] = row
+    whole = model(padded, None, cache.view(tables, [0, 0, 0], lengths, context=context))
+    more = torch.randn(3, 1, 16)
+    last = model(more, torch.tensor(lengths).unsqueeze(1), cache.view(tables, lengths, [1, 1, 1], context=context))
+    for index, row in enumerate(rows):
+        expected = model(torch.cat([row, more[index : index + 1]], dim=1))
+        torch.testing.assert_close(whole[index, : row.shape[1]], expected[0, :-1], atol=1e-5, rtol=1e-5)
+        torch.testing.assert_close(last[index, 0], expected[0, -1], atol=1e-5, rtol=1e-5)
+
+
+@torch.inference_mode()
+def test_a_row_without_new_positions_leaves_its_pages_as_they_are() -> None:
+    model, cache = tiny(), pool()
+    model(torch.randn(1, 6, 16), None, cache.view([[4, 6]], [0], [6]))
+    before = cache.k.clone()
+    model(torch.randn(2, 3, 16), None, cache.view([[4, 6], [0]], [6, 0], [0, 3]))
+    torch.testing.assert_close(cache.k[:, 16:32], before[:, 16:32])
+    assert torch.isfinite(cache.k).all()
+
+
+def test_pages_that_form_a_run_are_read_in_place() -> None:
+    cache = pool()
+    view = cache.view([[2, 3]], [1], [2])
+    keys, _, mask = view.update(0, torch.ones(1, 2, 2, 8), torch.ones(1, 2, 2, 8))
+    assert keys.data_ptr() == cache.k[0, 2 * PAGE].data_ptr()
+    assert mask is not None and mask.tolist() == [[[True, True, False], [True, True, True]]]
+
+
+def test_too_few_pages_are_refused() -> None:
+    with pytest.raises(AssertionError, match="do not fit"):
+        pool().view([[1], [2]], [3, 0], [2, 1])
