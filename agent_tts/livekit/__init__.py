@@ -1,0 +1,10 @@
+"""agent_tts for LiveKit Agents. Importing this starts nothing and loads no torch."""
+
+try:
+    import livekit.agents  # noqa: F401
+except ImportError as error:
+    raise ImportError("agent_tts.livekit needs LiveKit Agents: pip install 'agent-tts[livekit]'") from error
+
+from agent_tts.livekit.tts import TTS, VoiceOptions
+
+__all__ = ["TTS", "VoiceOptions"]
