@@ -218,7 +218,8 @@ class AbortAck:
 
     async def released(self) -> TtsMetrics:
         """Wait until pages, slot and codec state are back; the utterance's metrics."""
-        return await asyncio.wrap_future(self._released)
+        # Shielded: whoever waits may be cancelled; the receipt stays good for others.
+        return await asyncio.shield(asyncio.wrap_future(self._released))
 
 
 class Utterance:

@@ -74,12 +74,11 @@ class FakeText:
             return ()
         return (*self.keys, *(("frame", index) for index in range(self.frames)))
 
-    def accept(self, result: RowResult, start_ms: float) -> list[WordTime]:
+    def accept(self, result: RowResult, start_ms: float, end_ms: float) -> list[WordTime]:
         self.frames += 1
         if self.frames % self.frames_per_word:
             return []
         start, end, word = self._words()[self.frames // self.frames_per_word - 1]
-        end_ms = start_ms + FRAME_MS
         return [WordTime(word, start, end, end_ms - self.frames_per_word * FRAME_MS, end_ms)]
 
     def _words(self) -> list[tuple[int, int, str]]:

@@ -161,8 +161,8 @@ class EngineLoop:
     def _apply(self, request: Request, row: Row, result: RowResult) -> None:
         if request.stopped:
             return
-        start_ms = request.stream.generated_ms
-        words = request.source.accept(result, start_ms)
+        end_ms = request.stream.generated_ms + 1000 * len(result.pcm) / request.stream.sample_rate
+        words = request.source.accept(result, end_ms - request.frame_ms, end_ms)
         if result.codes:
             request.num_frames += 1
             self.counters.frames += 1

@@ -126,8 +126,8 @@ class TextSource(Protocol):
         """One key per position of the context, the next step's included; empty = this context is never shared."""
         ...
 
-    def accept(self, result: RowResult, start_ms: float) -> list[WordTime]:
-        """Take one step's result; `start_ms` is the media time of its audio. Returns the words that ended in it."""
+    def accept(self, result: RowResult, start_ms: float, end_ms: float) -> list[WordTime]:
+        """Take one step's result, whose frame sounds from `start_ms` to `end_ms`. Returns the words that ended in it."""
         ...
 
 

@@ -110,6 +110,20 @@ async def test_abort_twice_late_and_after_the_end_is_harmless(engine):
     assert len(chunks) == 9
 
 
+async def test_a_cancelled_wait_for_the_release_spoils_it_for_nobody(engine, runner):
+    runner.gate = threading.Event()
+    utterance = engine.utterance()
+    utterance.push_text("hello ")
+    ack = utterance.abort()
+    waiting = asyncio.create_task(ack.released())
+    await asyncio.sleep(0)
+    waiting.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await waiting
+    runner.gate.set()
+    assert (await ack.released()).finish_reason is FinishReason.ABORTED
+
+
 async def test_leaving_the_block_aborts(engine):
     async with engine.utterance() as utterance:
         utterance.push_text("never ended")
@@ -262,7 +276,7 @@ async def test_a_thousand_random_interruptions_leave_nothing_behind(engine):
     generator = random.Random(3)
 
     async def one(index: int) -> None:
-        utterance = engine.utterance(lead_ms=generator.choice([40, 1000]))
+        utterance = engine.utterance(lead_ms=generator.choice([640, 1000]))
         utterance.push_text("word " * generator.randrange(1, 20))
         if generator.random() < 0.7:
             utterance.end_text()
