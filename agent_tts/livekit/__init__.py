@@ -5,6 +5,8 @@ try:
 except ImportError as error:
     raise ImportError("agent_tts.livekit needs LiveKit Agents: pip install 'agent-tts[livekit]'") from error
 
+from agent_tts.livekit.binding import Binding, bind
+from agent_tts.livekit.playout import PlayoutReporter
 from agent_tts.livekit.tts import TTS, VoiceOptions
 
-__all__ = ["TTS", "VoiceOptions"]
+__all__ = ["TTS", "Binding", "PlayoutReporter", "VoiceOptions", "bind"]

@@ -48,7 +48,7 @@ class PlayoutReporter(io.AudioOutput):
             capabilities=io.AudioOutputCapabilities(pause=True),
         )
         self._now = clock
-        self._position_s = position_s or self._clock_position_s
+        self._exact_position_s = position_s
         self._utterance: Utterance | None = None
         self._pushed_s = 0.0
         self._played_s = 0.0
@@ -65,6 +65,13 @@ class PlayoutReporter(io.AudioOutput):
     def utterance(self) -> Utterance | None:
         """The utterance that is played now, or was last."""
         return self._utterance
+
+    def position_s(self) -> float:
+        """Media time of the current segment that has been heard."""
+        if self._exact_position_s is not None:
+            return self._exact_position_s()
+        running = 0.0 if self._running_since is None else self._now() - self._running_since
+        return min(self._played_s + running, self._pushed_s)
 
     async def capture_frame(self, frame: rtc.AudioFrame) -> None:
         await super().capture_frame(frame)
@@ -129,6 +136,8 @@ class PlayoutReporter(io.AudioOutput):
         self._end()
         self._utterance = utterance
         utterance.report_playout(0.0)  # from here on the engine assumes nothing
+        if self._paused:
+            utterance.pause()
 
     def _end(self) -> None:
         if self._timer is not None:
@@ -138,13 +147,9 @@ class PlayoutReporter(io.AudioOutput):
         self._pushed_s = self._played_s = 0.0
         self._started = False
 
-    def _clock_position_s(self) -> float:
-        running = 0.0 if self._running_since is None else self._now() - self._running_since
-        return min(self._played_s + running, self._pushed_s)
-
     def _settle(self) -> None:
         """Stop the clock where it stands."""
-        self._played_s = self._clock_position_s()
+        self._played_s = self.position_s()
         self._running_since = None
 
     def _report(self) -> None:
@@ -154,5 +159,5 @@ class PlayoutReporter(io.AudioOutput):
         if self._running_since is not None:
             self._settle()
             self._running_since = self._now()
-        self._utterance.report_playout(1000 * self._position_s())
+        self._utterance.report_playout(1000 * self.position_s())
         self._timer = asyncio.get_running_loop().call_later(REPORT_INTERVAL_S, self._report)
