@@ -1,7 +1,7 @@
 """Engine and Utterance: the async face of the package. Knows no tensor and no framework; loads torch only in load().
 
-    text:   push_text() ─▶ mailbox ─▶ TextSource ─▶ scheduler ─▶ runner ─▶ AudioStream ─▶ async for chunk in utterance
-    abort:  abort() ─▶ AudioStream closed, request marked ─▶ retire() after the step in flight ─▶ ack.released()
+text:   push_text() ─▶ mailbox ─▶ TextSource ─▶ scheduler ─▶ runner ─▶ AudioStream ─▶ async for chunk in utterance
+abort:  abort() ─▶ AudioStream closed, request marked ─▶ retire() after the step in flight ─▶ ack.released()
 """
 
 from __future__ import annotations
@@ -228,9 +228,7 @@ class Utterance:
     Use it as an async context manager: leaving the block aborts what has not ended.
     """
 
-    def __init__(
-        self, request: Request, loop: EngineLoop, on_ended: Callable[[Utterance, TtsMetrics], None]
-    ) -> None:
+    def __init__(self, request: Request, loop: EngineLoop, on_ended: Callable[[Utterance, TtsMetrics], None]) -> None:
         self.id = request.id
         self.voice_id = request.voice
         self.sample_rate = request.stream.sample_rate

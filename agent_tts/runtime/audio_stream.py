@@ -50,7 +50,7 @@ class AudioStream:
         self._ended = False
         self._aborted = False
         self._error: BaseException | None = None
-        self._wake: Callable[[], None] | None = None
+        self._wake: Callable[[], object] | None = None
 
     # -- engine thread ------------------------------------------------------------------------------------------------
 

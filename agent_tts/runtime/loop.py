@@ -203,7 +203,9 @@ class EngineLoop:
     def _fail_youngest(self) -> None:
         request = self.scheduler.refused[-1]
         total = self.scheduler.pages.num_pages
-        self._fail(request, GenerationError(f"Out of KV pages: all {total} are held. Raise num_pages or lower max_slots."))
+        self._fail(
+            request, GenerationError(f"Out of KV pages: all {total} are held. Raise num_pages or lower max_slots.")
+        )
         self._retire_stopped()
 
     @contextlib.contextmanager

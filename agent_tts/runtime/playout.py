@@ -25,7 +25,7 @@ class PlayoutClock:
             self._started_s = now_s
 
     def refill(self, available_ms: float, now_s: float) -> bool:
-        """More audio arrives; until now there were `available_ms`. True when an assumed player had run dry (underrun)."""
+        """More audio arrives; so far there were `available_ms`. True when the player had run dry (an underrun)."""
         if self._started_s is None or self._paused_s is not None:
             return False
         if self._reported_ms is not None:

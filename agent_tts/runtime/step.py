@@ -127,7 +127,7 @@ class TextSource(Protocol):
         ...
 
     def accept(self, result: RowResult, start_ms: float, end_ms: float) -> list[WordTime]:
-        """Take one step's result, whose frame sounds from `start_ms` to `end_ms`. Returns the words that ended in it."""
+        """Take one step's result; its frame sounds from `start_ms` to `end_ms`. Returns the words that ended in it."""
         ...
 
 

@@ -1,19 +1,11 @@
-"""When things happened to one utterance, and what follows from it: its TtsMetrics. Knows clocks, no audio and no model."""
+"""When things happened to one utterance, and what follows from it: its TtsMetrics. Knows clocks, no audio."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass, field
 
+from agent_tts.metrics import percentile
 from agent_tts.types import FinishReason, TtsMetrics
-
-
-def percentile(values: list[float], share: float) -> float | None:
-    """Nearest-rank percentile, None of nothing. `share` is between 0 and 1."""
-    if not values:
-        return None
-    ordered = sorted(values)
-    rank = max(1, -(-len(ordered) * share // 1))
-    return ordered[min(len(ordered), int(rank)) - 1]
 
 
 @dataclass(slots=True)

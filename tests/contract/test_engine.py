@@ -198,7 +198,7 @@ async def test_words_carry_times_and_what_was_heard_ends_at_a_word(engine):
 
 
 async def test_refusals_name_the_value_and_what_is_allowed(engine):
-    with pytest.raises(UnknownVoiceError, match="'nobody'.*'default', 'other'"):
+    with pytest.raises(UnknownVoiceError, match=r"'nobody'.*'default', 'other'"):
         engine.utterance(voice="nobody")
     with pytest.raises(ConfigError, match="lead_ms is -1"):
         engine.utterance(lead_ms=-1)

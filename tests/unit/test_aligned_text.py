@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import itertools
+
 import pytest
 
 from agent_tts.runtime.aligned_text import AlignedText
@@ -40,7 +42,7 @@ def test_every_word_is_timed_once_in_order_and_without_overlap():
     source = make_text("Hello there, how are you today? I am fine.")
     words, frames = speak(source)
     assert [word.text for word in words] == ["Hello", "there,", "how", "are", "you", "today?", "I", "am", "fine."]
-    for before, after in zip(words, words[1:], strict=False):
+    for before, after in itertools.pairwise(words):
         assert before.start_ms < before.end_ms <= after.start_ms < after.end_ms
     assert words[-1].end_ms <= 40.0 * frames
     assert source.readiness() is Readiness.DONE
@@ -53,7 +55,8 @@ def test_speech_waits_before_text_that_is_not_known_yet():
     source.push(" way to the station?")
     source.end()
     _, more = speak(source)
-    assert frames and more
+    assert frames
+    assert more
     assert source.readiness() is Readiness.DONE
 
 

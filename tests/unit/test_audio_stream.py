@@ -1,4 +1,4 @@
-"""The hand-over: exact 20 ms chunks, nothing after an abort, nothing lost by a pause, and a playout clock one can trust."""
+"""The hand-over: exact 20 ms chunks, nothing after an abort, nothing lost by a pause, a playout clock to trust."""
 
 from __future__ import annotations
 
@@ -96,7 +96,8 @@ async def test_samples_louder_than_full_scale_are_clipped_not_wrapped():
     stream.write(np.array([2.0, -2.0] * 240, np.float32), 0)
     stream.finish(0)
     pcm = (await stream.next_chunk()).pcm
-    assert pcm.max() == 32767 and pcm.min() == -32767
+    assert pcm.max() == 32767
+    assert pcm.min() == -32767
 
 
 def test_the_lead_shrinks_in_real_time_once_the_consumer_took_the_first_chunk():

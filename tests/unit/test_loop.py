@@ -24,7 +24,9 @@ class Bench:
         self.loop = EngineLoop(self.runner, EngineConfig(**config))
         self.retired: list[str] = []
 
-    def open(self, name: str, text: str = "", *, voice: str = "default", lead_ms: float = 1e9, end: bool = True) -> Request:
+    def open(
+        self, name: str, text: str = "", *, voice: str = "default", lead_ms: float = 1e9, end: bool = True
+    ) -> Request:
         request = Request(
             id=name,
             voice=voice,
@@ -242,7 +244,8 @@ def test_a_thousand_random_moves_leave_the_books_balanced_and_the_others_untouch
     for request in open_requests:
         request.paused = False
     bench.run_dry()
-    assert bench.retired and len(bench.retired) == len(set(bench.retired)) == len(open_requests)
+    assert bench.retired
+    assert len(bench.retired) == len(set(bench.retired)) == len(open_requests)
     assert_codes_as_when_alone(bench, open_requests, prompts)
 
 
