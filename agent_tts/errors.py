@@ -3,7 +3,8 @@
     AgentTTSError
     ├── ConfigError                 a config value or key that is not allowed
     ├── CheckpointError             a model folder that cannot be loaded as it is
-    │   └── LicenseNotAcceptedError its licence was not accepted yet
+    │   ├── LicenseNotAcceptedError its licence was not accepted yet
+    │   └── NotEnoughMemoryError    its weights do not fit what is free
     ├── UnknownVoiceError           no voice of that name
     ├── SampleRateError             audio at a rate that is not allowed here
     ├── TextAfterEndError           push_text() or flush() after end_text()
@@ -41,6 +42,18 @@ class LicenseNotAcceptedError(CheckpointError):
         )
         self.license_name = license_name
         self.source = source
+
+
+class NotEnoughMemoryError(CheckpointError):
+    """The weights need more memory than is free."""
+
+    def __init__(self, what: str, needed: int, available: int, device: str) -> None:
+        self.needed = needed
+        self.available = available
+        super().__init__(
+            f"{what} needs {needed / 2**30:.2f} GiB on {device}, {available / 2**30:.2f} GiB are free. "
+            "Use dtype bfloat16, another device, or free memory first."
+        )
 
 
 class UnknownVoiceError(AgentTTSError):
