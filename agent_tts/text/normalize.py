@@ -107,6 +107,8 @@ def normalize(text: str, offset: int = 0) -> list[Chunk]:
 
     mapped = MappedText(text, offset)
     strip_markup(mapped)
+    if not any(character.isalnum() for character in mapped.text):
+        return []
     _say_addresses(mapped)
     _say_numbers(mapped)
     _say_signs(mapped)
