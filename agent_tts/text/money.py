@@ -36,6 +36,7 @@ def say_money(text: MappedText) -> None:
 
 def _say(match: re.Match[str], sign: str, whole: str, fraction: str | None, scale: str | None) -> str:
     one, many, small_one, small_many = _CURRENCIES[_CODES.get(sign, sign)]
+    whole = f"{int(whole.replace(',', '')):,}"  # without the comma, four digits would be read as a year
     if scale:
         number = f"{whole}.{fraction}" if fraction else whole
         return f"{number} {_SCALES.get(scale.lower(), scale)} {_unit(match, one, many)}"

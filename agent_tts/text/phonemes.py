@@ -22,6 +22,8 @@ START_ID = 0
 """Token in front of each segment, as in training."""
 PUNCTUATION = frozenset(';:,.!?—…"()“” ')
 SENTENCE_ENDS = frozenset(".!?…")
+_UNTRAINED = str.maketrans({"—": ",", "…": ".", '"': None, "(": None, ")": None, "“": None, "”": None})
+"""Marks the G2P may still give and the voice has hardly ever seen."""
 
 
 class Phonemizer:
@@ -48,7 +50,7 @@ class Phonemizer:
         """The phonemes of each chunk, read in the context of all of them."""
         with self._lock:
             tokens = self._g2p.phonemize_tokens(self._g2p.tokenize(" ".join(chunk.text for chunk in chunks)))
-        return [part.strip() for part in _per_chunk(tokens, len(chunks))]
+        return [part.translate(_UNTRAINED).strip() for part in _per_chunk(tokens, len(chunks))]
 
 
 def _per_chunk(tokens: list[Any], num_chunks: int) -> list[str]:

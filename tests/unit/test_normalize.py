@@ -9,6 +9,7 @@ SAID = [
     # money
     ("It costs $3.50 today.", "It costs three dollars and fifty cents today."),
     ("I paid $1,200 for it.", "I paid one thousand two hundred dollars for it."),
+    ("We charged $1561 today.", "We charged one thousand five hundred sixty one dollars today."),
     ("A $5M deal", "A five million dollar deal"),
     ("$1.2 million", "one point two million dollars"),
     ("€20 and £9.99", "twenty euros and nine pounds and ninety nine pence"),
