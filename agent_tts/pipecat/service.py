@@ -1,0 +1,246 @@
+"""A Pipecat TTSService around one Engine. Translates text, audio, word times, errors and interruptions; no more.
+
+All text of one LLM turn goes into one utterance, so that its sentences share prosody and context, and so that one
+abort() ends all of it:
+
+    LLM turn ─▶ audio context ─▶ Utterance ─▶ _speak() ─▶ 20 ms TTSAudioRawFrame + words ─▶ output transport
+    InterruptionFrame ─▶ on_audio_context_interrupted() ─▶ abort(): a flag, nothing is awaited
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncGenerator
+from dataclasses import dataclass, field
+from typing import Any, cast
+
+from pipecat.frames.frames import CancelFrame, EndFrame, ErrorFrame, Frame, TTSAudioRawFrame
+from pipecat.processors.frame_processor import FrameProcessorSetup
+from pipecat.services.settings import TTSSettings
+from pipecat.services.tts_service import TTSService
+from pipecat.utils.errors import ErrorCategory
+from pipecat.utils.tracing.service_decorators import traced_tts
+from pipecat.utils.types import NOT_GIVEN, NotGiven, is_given
+
+from agent_tts.config import EngineConfig
+from agent_tts.engine import AbortAck, Engine, Utterance
+from agent_tts.errors import AgentTTSError, EngineClosedError, UnknownVoiceError
+from agent_tts.types import FinishReason, SamplingParams
+
+SILENCE_MS = 20
+
+
+@dataclass
+class AgentTTSSettings(TTSSettings):
+    """What can be changed while the pipeline runs. A change holds from the next turn on.
+
+    Parameters:
+        seed: Same text, voice and seed give the same speech. None = a new one for each turn.
+        temperature: Of the sampler. None = as the voice recommends.
+    """
+
+    seed: int | NotGiven | None = field(default_factory=lambda: NOT_GIVEN)
+    temperature: float | NotGiven | None = field(default_factory=lambda: NOT_GIVEN)
+
+
+class AgentTTSService(TTSService):
+    """Speaks with an engine in this process and stops it, not only its sound, when the caller interrupts.
+
+    Event handlers, beside those of TTSService:
+
+    - on_utterance_aborted(service, context_id, ack, metrics): the engine has released an interrupted utterance.
+      `ack.called_at` is the time.monotonic() of abort().
+    """
+
+    Settings = AgentTTSSettings
+    _settings: AgentTTSSettings
+
+    def __init__(
+        self,
+        *,
+        engine: Engine | None = None,
+        config: EngineConfig | None = None,
+        word_delay_ms: float = 0.0,
+        stop_frame_timeout_s: float = 30.0,
+        settings: AgentTTSSettings | None = None,
+        **kwargs: Any,
+    ) -> None:
+        """Create the service.
+
+        Args:
+            engine: An engine that is loaded already; the caller keeps it and closes it. None = the service loads one
+                of its own from `config` during setup and closes it in cleanup.
+            config: For the engine it loads itself.
+            word_delay_ms: How long audio is under way from the output transport to the ear. Words enter the LLM's
+                context so much later; the context then holds what was heard, not what was sent.
+            stop_frame_timeout_s: A context without audio for so long is given up.
+            settings: Voice, seed, temperature.
+            **kwargs: Of TTSService.
+        """
+        defaults = self.Settings(model="bundled", voice="default", language="en", seed=None, temperature=None)
+        if settings is not None:
+            defaults.apply_update(settings)
+        super().__init__(
+            push_start_frame=True,
+            push_stop_frames=True,
+            push_text_frames=False,
+            append_trailing_space=True,
+            stop_frame_timeout_s=stop_frame_timeout_s,
+            settings=defaults,
+            **kwargs,
+        )
+        self._engine = engine
+        self._owns_engine = engine is None
+        self._config = config
+        self._word_delay_s = word_delay_ms / 1000
+        self._turns: dict[str, Utterance] = {}
+        self._speaking = asyncio.Lock()
+        self._register_event_handler("on_utterance_aborted")
+
+    @property
+    def sample_rate(self) -> int:
+        """The engine's rate. The output transport resamples, once."""
+        return self._engine.sample_rate if self._engine is not None else super().sample_rate
+
+    @property
+    def supports_processing_metrics(self) -> bool:
+        """run_tts hands the text over and returns; TTFB and TTFA carry the latency."""
+        return False
+
+    def can_generate_metrics(self) -> bool:
+        return True
+
+    async def setup(self, setup: FrameProcessorSetup) -> None:  # type: ignore[override]
+        if self._engine is None:
+            self._engine = await Engine.load(config=self._config)
+        self._settings.model = self._engine.model_name
+        await super().setup(setup)
+
+    async def stop(self, frame: EndFrame) -> None:
+        for utterance in self._turns.values():
+            utterance.end_text()  # else the base class would wait for text that cannot come any more
+        await super().stop(frame)
+
+    async def cancel(self, frame: CancelFrame) -> None:
+        self._abort_all()
+        await super().cancel(frame)
+
+    async def cleanup(self) -> None:
+        self._abort_all()
+        await super().cleanup()  # type: ignore[no-untyped-call]
+        if self._owns_engine and self._engine is not None:
+            await self._engine.close()
+
+    async def _update_settings(self, delta: TTSSettings) -> dict[str, Any]:  # type: ignore[override]
+        voice = delta.voice
+        if self._engine is not None and is_given(voice) and voice not in self._engine.voices:
+            error = UnknownVoiceError(str(voice), self._engine.voices)
+            await self.push_error(str(error), exception=error, category=ErrorCategory.APPLICATION)
+            delta.voice = NOT_GIVEN
+        return await super()._update_settings(delta)
+
+    # -- text in ------------------------------------------------------------------------------------------------------
+
+    @traced_tts
+    async def run_tts(self, text: str, context_id: str) -> AsyncGenerator[Frame | None, None]:
+        """Give text to the turn's utterance. Its audio arrives through the audio context, not from here.
+
+        Args:
+            text: A sentence, or one token in token mode.
+            context_id: The turn.
+
+        Yields:
+            None, or an ErrorFrame when the engine takes no text.
+        """
+        try:
+            utterance = self._turns.get(context_id) or self._open(context_id)
+            utterance.push_text(text)
+            if not self._is_streaming_tokens:
+                utterance.flush()
+        except AgentTTSError as error:
+            yield _error_frame(error)
+            return
+        await self.start_tts_usage_metrics(text)
+        yield None
+
+    async def flush_audio(self, context_id: str | None = None) -> None:
+        """The turn's text is complete."""
+        if context_id is None:
+            return
+        if utterance := self._turns.get(context_id):
+            utterance.end_text()
+        else:
+            await self.remove_audio_context(context_id)  # nothing could be opened for it: run_tts has said why
+
+    # -- interruption -------------------------------------------------------------------------------------------------
+
+    async def on_audio_context_interrupted(self, context_id: str) -> None:
+        """Abort the turn. Pipecat holds back the interruption, and so the silence, until this returns."""
+        self._abort(context_id)
+
+    async def on_audio_context_completed(self, context_id: str) -> None:
+        self._abort(context_id)  # harmless after the end; ends a turn that was given up
+
+    def _abort(self, context_id: str) -> None:
+        if utterance := self._turns.pop(context_id, None):
+            ack = utterance.abort()
+            if utterance.metrics is None or utterance.metrics.finish_reason is FinishReason.ABORTED:
+                self.create_task(self._report_abort(context_id, ack), name="report_abort")
+
+    def _abort_all(self) -> None:
+        for context_id in list(self._turns):
+            self._turns.pop(context_id).abort()
+
+    async def _report_abort(self, context_id: str, ack: AbortAck) -> None:
+        metrics = await ack.released()
+        if metrics.finish_reason is FinishReason.ABORTED:
+            await self._call_event_handler("on_utterance_aborted", context_id, ack, metrics)
+
+    # -- audio out ----------------------------------------------------------------------------------------------------
+
+    def _open(self, context_id: str) -> Utterance:
+        if self._engine is None:
+            raise EngineClosedError("the service was not set up")
+        settings = self._settings
+        sampling = SamplingParams(
+            seed=cast("int | None", settings.seed), temperature=cast("float | None", settings.temperature)
+        )
+        utterance = self._engine.utterance(voice=str(settings.voice), sampling=sampling)
+        self._turns[context_id] = utterance
+        self.create_task(self._speak(context_id, utterance), name="speak")
+        return utterance
+
+    async def _speak(self, context_id: str, utterance: Utterance) -> None:
+        """Carry the utterance's audio into its audio context until it ends. Turns are carried one after the other."""
+        try:
+            async with self._speaking:
+                num_chunks = await self._carry(context_id, utterance)
+            if utterance.finish_reason is FinishReason.COMPLETED and not num_chunks:
+                # Nothing of it could be spoken. Pipecat would count a context without audio as a failing service.
+                silence = bytes(2 * (utterance.sample_rate * SILENCE_MS // 1000))
+                await self.append_to_audio_context(context_id, self._audio(silence, context_id))
+        except AgentTTSError as error:
+            await self.append_to_audio_context(context_id, _error_frame(error))
+        finally:
+            utterance.abort()
+        if self.audio_context_available(context_id):
+            await self.remove_audio_context(context_id)
+
+    async def _carry(self, context_id: str, utterance: Utterance) -> int:
+        num_chunks = 0
+        async for chunk in utterance:
+            words = [(word.text, word.end_ms / 1000 + self._word_delay_s) for word in chunk.words]
+            await self.add_word_timestamps(words, context_id)
+            await self.append_to_audio_context(context_id, self._audio(chunk.pcm.tobytes(), context_id))
+            num_chunks += 1
+        return num_chunks
+
+    def _audio(self, pcm: bytes, context_id: str) -> TTSAudioRawFrame:
+        return TTSAudioRawFrame(pcm, self.sample_rate, 1, context_id=context_id)
+
+
+def _error_frame(error: AgentTTSError) -> ErrorFrame:
+    """Ours in Pipecat's words. A closed engine stays closed: Pipecat gives such a service no more work."""
+    permanent = isinstance(error, EngineClosedError | UnknownVoiceError)
+    category = ErrorCategory.INVALID_REQUEST if permanent else ErrorCategory.SERVER
+    return ErrorFrame(error=str(error), exception=error, category=category)
