@@ -25,3 +25,12 @@ def first_audible(pcm: Pcm) -> int | None:
     """Index of the first audible sample, None when there is none."""
     loud = np.flatnonzero(np.abs(pcm.astype(np.int32)) > AUDIBLE_LEVEL * 32767.0)
     return int(loud[0]) if len(loud) else None
+
+
+def fade_out(pcm: Pcm, num_samples: int) -> Pcm:
+    """A copy that falls to silence over its first `num_samples` samples: what is played of a chunk when it is cut."""
+    count = min(num_samples, len(pcm))
+    faded = np.zeros_like(pcm)
+    ramp = 0.5 + 0.5 * np.cos(np.pi * (np.arange(count) + 1) / (count + 1))
+    faded[:count] = np.round(pcm[:count] * ramp).astype(np.int16)
+    return faded
