@@ -6,6 +6,10 @@
     │   ├── LicenseNotAcceptedError its licence was not accepted yet
     │   └── NotEnoughMemoryError    its weights do not fit what is free
     ├── UnknownVoiceError           no voice of that name
+    ├── VoiceError                  a voice that cannot be stored as it was given
+    │   ├── ReferenceAudioError     its recording is not fit for a voice
+    │   ├── ConsentError            nobody said that the speaker agreed
+    │   └── VoiceFileError          its stored files are damaged or were changed
     ├── SampleRateError             audio at a rate that is not allowed here
     ├── TextAfterEndError           push_text() or flush() after end_text()
     ├── EngineClosedError           use after close()
@@ -35,10 +39,10 @@ class CheckpointError(AgentTTSError):
 class LicenseNotAcceptedError(CheckpointError):
     """The weights carry a licence that has to be accepted once."""
 
-    def __init__(self, license_name: str, source: str) -> None:
+    def __init__(self, license_name: str, source: str, terms: str = "") -> None:
         super().__init__(
-            f"The weights in {source!r} are under {license_name!r}. Read it, then accept it once with "
-            f"accept_license={license_name!r} (config, AGENT_TTS_ACCEPT_LICENSE or --accept-license)."
+            f"The weights in {source!r} are under {license_name!r}.{terms and ' ' + terms} Read it, then accept it once "
+            f"with accept_license={license_name!r} (config, AGENT_TTS_ACCEPT_LICENSE or --accept-license)."
         )
         self.license_name = license_name
         self.source = source
@@ -64,6 +68,27 @@ class UnknownVoiceError(AgentTTSError):
         self.available = tuple(sorted(available))
         known = ", ".join(repr(voice) for voice in self.available) or "none"
         super().__init__(f"Unknown voice {name!r}. Available: {known}. Add one with `agent-tts voices add`.")
+
+
+class VoiceError(AgentTTSError):
+    """A voice that cannot be stored as it was given: its name, its text, its model."""
+
+
+class ReferenceAudioError(VoiceError):
+    """A recording that is not fit to make a voice of; each reason is a sentence."""
+
+    def __init__(self, source: str, reasons: Iterable[str]) -> None:
+        self.source = source
+        self.reasons = tuple(reasons)
+        super().__init__(f"{source!r} is not fit for a voice: {' '.join(self.reasons)}")
+
+
+class ConsentError(VoiceError):
+    """A voice without a complete record of the speaker's consent."""
+
+
+class VoiceFileError(VoiceError):
+    """A stored voice that cannot be read back as it was written."""
 
 
 class SampleRateError(AgentTTSError):
