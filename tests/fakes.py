@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
-from agent_tts.runtime.step import FloatPcm, Readiness, Row, RowResult, StepPlan, StepResult, Work
+from agent_tts.runtime.step import Readiness, Row, RowResult, StepPlan, StepResult, Work
 from agent_tts.types import WordTime
 
 SAMPLE_RATE = 24_000
@@ -129,9 +129,6 @@ class ToneRunner:
             self.gate.wait()
         self.on_step(plan)
         return StepResult(tuple(self._frame(row) for row in plan.rows))
-
-    def drain(self, slot: int) -> FloatPcm:
-        return np.zeros(0, np.float32)
 
     def close_slot(self, slot: int) -> None:
         self.open_slots.pop(slot, None)

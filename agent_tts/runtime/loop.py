@@ -21,7 +21,7 @@ from agent_tts.config import EngineConfig
 from agent_tts.errors import EngineClosedError, GenerationError
 from agent_tts.runtime.request import Request, RequestState
 from agent_tts.runtime.scheduler import Scheduler
-from agent_tts.runtime.step import Readiness, Row, RowResult, Runner, StepPlan, StepResult
+from agent_tts.runtime.step import Readiness, RowResult, Runner, StepPlan, StepResult
 from agent_tts.types import FinishReason
 
 logger = logging.getLogger("agent_tts.engine")
@@ -138,7 +138,7 @@ class EngineLoop:
                 request = self._live[row.request_id]
                 self.scheduler.commit(request, row)
                 with self._failing([request]):
-                    self._apply(request, row, row_result)
+                    self._apply(request, row_result)
         self._retire_stopped()
 
     def check_invariants(self) -> None:
@@ -158,7 +158,7 @@ class EngineLoop:
             with self._failing([request]):
                 message()
 
-    def _apply(self, request: Request, row: Row, result: RowResult) -> None:
+    def _apply(self, request: Request, result: RowResult) -> None:
         if request.stopped:
             return
         end_ms = request.stream.generated_ms + 1000 * len(result.pcm) / request.stream.sample_rate
@@ -171,15 +171,11 @@ class EngineLoop:
         if request.stream.aborted:
             request.stop(FinishReason.ABORTED)
         elif request.source.readiness() is Readiness.DONE:
-            self._complete(request, row.slot)
+            request.stream.finish(request.source.num_characters)
+            request.stop(FinishReason.COMPLETED)
         elif request.num_frames >= request.max_frames:
             request.stream.finish(text_end)
             request.stop(FinishReason.LENGTH)
-
-    def _complete(self, request: Request, slot: int) -> None:
-        request.stream.write(self.runner.drain(slot), 0)
-        request.stream.finish(request.source.num_characters)
-        request.stop(FinishReason.COMPLETED)
 
     def _retire_stopped(self) -> None:
         for request in list(self.scheduler.requests()):

@@ -80,7 +80,7 @@ class RowResult:
     """What one request got out of a step.
 
     Attributes:
-        pcm: Audio of the frame, or of none.
+        pcm: Audio of the frame, or of none. With a segment's last frame also what its codec had held back.
         codes: The frame's codes, one per codebook; empty when the step made no frame.
         progress: Aligned text: tokens of the segment the model has passed. Prompt text: 0.
         segment_done: The model has ended this segment.
@@ -153,10 +153,6 @@ class Runner(Protocol):
     def new_text(self, voice: str) -> TextSource: ...
 
     def run(self, plan: StepPlan) -> StepResult: ...
-
-    def drain(self, slot: int) -> FloatPcm:
-        """What the codec still holds back at the end of an utterance (its algorithmic delay)."""
-        ...
 
     def close_slot(self, slot: int) -> None:
         """Forget the slot's state. Called by retire(), for an aborted request too."""

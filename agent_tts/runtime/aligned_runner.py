@@ -1,0 +1,204 @@
+"""Runs steps of models that read aligned text (the bundled voice). Owns every tensor; decides nothing about who runs.
+
+One step, for all rows at once: text at each row's pointer ─▶ Slow AR ─▶ advance ─▶ code 0 ─▶ Fast AR ─▶ codec ─▶ PCM.
+A segment is decoded by itself: its codec stream begins anew, and its last samples come with its last frame. Between two
+segments of an utterance there is a short pause.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from agent_tts.cache.kv_pool import KVPool
+from agent_tts.codec.source_filter import SourceFilterDecoder
+from agent_tts.config import EngineConfig
+from agent_tts.models.aligned import AlignedDualAR
+from agent_tts.models.sampling import draw, rank
+from agent_tts.runtime.aligned_text import AlignedText, AlignedWork
+from agent_tts.runtime.step import FloatPcm, Row, RowResult, StepPlan, StepResult
+from agent_tts.text.phonemes import AlignedTextFrontEnd, shared_phonemizer
+from agent_tts.types import SamplingParams
+
+PAUSE_MS = 160
+"""Between two segments of an utterance, beside the silence that each brings along."""
+RANKS = 64
+"""The best so many codes of a codebook are candidates."""
+EVERYTHING = torch.ones(1)
+"""A top-p that leaves nothing out."""
+MAX_FRAMES_ON_TOKEN = 50
+"""Two seconds on one phoneme: then the pointer moves on whatever was drawn, so that speech surely ends."""
+
+
+@dataclass(frozen=True, slots=True)
+class AlignedSampling:
+    """How the checkpoint wants to be sampled where a request does not say."""
+
+    temperature: float = 0.6
+    top_p: float = 0.8
+    fast_temperature: float = 0.3
+    fast_top_p: float = 1.0
+    advance_temperature: float = 0.8
+
+    def of(self, wanted: SamplingParams) -> tuple[float, float, float, float, float]:
+        """(temperature, top_p, fast temperature, fast top_p, advance temperature) of one request."""
+        return (
+            _first(wanted.temperature, self.temperature),
+            _first(wanted.top_p, self.top_p),
+            _first(wanted.fast_temperature, self.fast_temperature),
+            _first(wanted.fast_top_p, self.fast_top_p),
+            self.advance_temperature,
+        )
+
+
+@dataclass(slots=True)
+class _Slot:
+    """What one running utterance carries from step to step."""
+
+    noise: np.random.Generator
+    sampling: tuple[float, float, float, float, float]
+    ids: list[int] = field(default_factory=list)
+    text: Tensor | None = None  # [tokens, slow dim]
+    closed: bool = False
+    pointer: int = 0
+    progress: int = 0
+    previous: Tensor | None = None  # [codebooks], None before a segment's first frame
+    skip: int = 0  # samples of codec pre-roll still to drop
+    pause: int = 0  # samples of silence before the next frame
+
+
+class AlignedRunner:
+    """See Runner in runtime/step.py."""
+
+    def __init__(
+        self,
+        model: AlignedDualAR,
+        decoder: SourceFilterDecoder,
+        config: EngineConfig,
+        *,
+        name: str,
+        sampling: AlignedSampling | None = None,
+    ) -> None:
+        slow = model.config.slow
+        self.model_name = name
+        self.voices: tuple[str, ...] = ("default",)
+        self.sample_rate = model.config.sample_rate
+        self.frame_samples = model.config.frame_samples
+        self._model, self._decoder = model.eval(), decoder.eval()
+        self._window = slow.window
+        self._num_advances = model.max_advance + 1
+        self._sampling = sampling or AlignedSampling()
+        self._num_threads = config.num_threads
+        self._pool = KVPool(slow.num_layers, config.num_pages, config.page_size, slow.num_kv_heads, slow.head_dim)
+        self._codec = decoder.init_state(config.max_slots)
+        self._slots: dict[int, _Slot] = {}
+
+    def prepare_thread(self) -> None:
+        torch.set_num_threads(self._num_threads)
+        shared_phonemizer().warm()
+
+    def new_text(self, voice: str) -> AlignedText:
+        return AlignedText(AlignedTextFrontEnd(shared_phonemizer()), self._model.look_ahead, self._window)
+
+    @torch.inference_mode()
+    def run(self, plan: StepPlan) -> StepResult:
+        slots = [self._feed(row) for row in plan.rows]
+        hidden = self._slow(plan.rows, slots)
+        noise = self._noise(slots)
+        temperature, top_p, fast_temperature, fast_top_p, advance_temperature = (
+            torch.tensor([slot.sampling for slot in slots]).unbind(1)
+        )
+        advance = draw(
+            rank(self._model.advance_logits(hidden)), noise[:, -1, : self._num_advances], advance_temperature, EVERYTHING
+        )
+        advance = self._keep_moving(slots, advance)
+        first = draw(rank(self._model.c0_logits(hidden, advance), RANKS), noise[:, 0], temperature, top_p)
+        codes = self._model.fast_codes(
+            hidden, first, lambda k, logits: draw(rank(logits, RANKS), noise[:, k], fast_temperature, fast_top_p)
+        )
+        slot_ids = torch.tensor([row.slot for row in plan.rows])
+        pcm = self._decoder.step(codes.unsqueeze(-1), self._codec, slot_ids)
+        return StepResult(
+            tuple(
+                self._result(row, slot, step, row_codes, row_pcm)
+                for row, slot, step, row_codes, row_pcm in zip(
+                    plan.rows, slots, advance.tolist(), codes, pcm.numpy(), strict=True
+                )
+            )
+        )
+
+    def close_slot(self, slot: int) -> None:
+        if self._slots.pop(slot, None) is not None:
+            self._codec.reset(torch.tensor([slot]))
+
+    # -- before the model ---------------------------------------------------------------------------------------------
+
+    def _feed(self, row: Row) -> _Slot:
+        """Take in what is new for a row: its slot, its segment, its tokens."""
+        work: AlignedWork = row.work.payload
+        if row.opens:
+            seed = np.random.Philox(row.seed)
+            self._slots[row.slot] = _Slot(np.random.Generator(seed), self._sampling.of(row.sampling))
+        slot = self._slots[row.slot]
+        if work.begins_segment:
+            slot.ids, slot.text, slot.previous = [], None, None
+            slot.pointer = slot.progress = 0
+            slot.skip = self._decoder.delay_samples
+            slot.pause = self.sample_rate * PAUSE_MS // 1000 if work.follows_segment else 0
+        if work.tokens:
+            slot.ids.extend(work.tokens)
+            slot.text = self._model.encode_text(torch.tensor([slot.ids]))[0]
+        slot.closed = work.closed
+        return slot
+
+    def _slow(self, rows: Sequence[Row], slots: Sequence[_Slot]) -> Tensor:
+        """[rows, slow dim]"""
+        nothing = self._model.start_codes(1)[0]
+        previous = torch.stack([nothing if slot.previous is None else slot.previous for slot in slots])
+        text = torch.stack([_encoded(slot)[slot.pointer] for slot in slots])
+        progress = torch.tensor([slot.progress for slot in slots])
+        view = self._pool.view(
+            [row.pages for row in rows], [row.num_past for row in rows], [1] * len(rows), window=self._window
+        )
+        inputs = self._model.frame_inputs(text, progress, previous)
+        return self._model.slow_step(inputs, view, torch.tensor([row.position for row in rows]))
+
+    def _noise(self, slots: Sequence[_Slot]) -> Tensor:
+        """Each slot's own noise for one frame: it depends on the slot's seed and frame, and on nothing else.
+
+        [rows, codebooks + 1, RANKS]; the last one is for the advance.
+        """
+        shape = (self._model.config.num_codebooks + 1, RANKS)
+        return torch.from_numpy(np.stack([slot.noise.random(shape, dtype=np.float32) for slot in slots]))
+
+    def _keep_moving(self, slots: Sequence[_Slot], advance: Tensor) -> Tensor:
+        stuck = torch.tensor([slot.progress >= MAX_FRAMES_ON_TOKEN for slot in slots])
+        return torch.where(stuck, advance.clamp(min=1), advance)
+
+    # -- after the model ----------------------------------------------------------------------------------------------
+
+    def _result(self, row: Row, slot: _Slot, advance: int, codes: Tensor, pcm: FloatPcm) -> RowResult:
+        slot.previous = codes
+        slot.pointer += advance
+        slot.progress = 0 if advance else slot.progress + 1
+        done = slot.closed and slot.pointer >= len(slot.ids)
+        parts = [np.zeros(slot.pause, np.float32), pcm[slot.skip :]]
+        slot.pause = slot.skip = 0
+        if done:
+            slot_ids = torch.tensor([row.slot])
+            parts.append(self._decoder.flush(self._codec, slot_ids)[0].numpy())
+            self._codec.reset(slot_ids)
+        return RowResult(row.request_id, np.concatenate(parts), tuple(codes.tolist()), slot.pointer, done)
+
+
+def _encoded(slot: _Slot) -> Tensor:
+    assert slot.text is not None, "a segment was stepped before it had a token"
+    return slot.text
+
+
+def _first(wanted: float | None, otherwise: float) -> float:
+    return otherwise if wanted is None else wanted
