@@ -1,0 +1,157 @@
+"""A LiveKit server on loopback, and a worker in it. Finds, starts, waits for and stops them; knows nothing of audio."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import os
+import secrets
+import shutil
+import signal
+import socket
+import sys
+from collections.abc import AsyncIterator, Mapping
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+from datetime import timedelta
+from pathlib import Path
+
+from livekit import api
+
+VERSION = "v1.13.5"
+ROOT = Path(__file__).resolve().parents[2]
+BUILT = ROOT / ".cache" / "bin" / "livekit-server"
+HOW_TO_GET = (
+    "No livekit-server found. Run `make livekit-server` (needs Go), or put the release binary from "
+    "https://github.com/livekit/livekit on PATH or name it in LIVEKIT_SERVER, "
+    "or set LIVEKIT_URL, LIVEKIT_API_KEY and LIVEKIT_API_SECRET to a server that runs."
+)
+START_TIMEOUT_S = 60.0
+STOP_TIMEOUT_S = 2.0
+
+# Loopback only. The STUN address answers nothing: with an empty list the server would hand out public ones.
+CONFIG = """
+port: {port}
+bind_addresses: ["127.0.0.1"]
+rtc:
+  node_ip: 127.0.0.1
+  udp_port: {udp_port}
+  tcp_port: 0
+  use_external_ip: false
+  enable_loopback_candidate: true
+  ips: {{includes: ["127.0.0.1/32"]}}
+  stun_servers: ["127.0.0.1:3478"]
+keys: {{devkey: "{secret}"}}
+logging: {{level: warn}}
+"""
+
+
+class MissingServerError(RuntimeError):
+    """There is no server here, and the message says how to get one."""
+
+
+@dataclass(frozen=True, slots=True)
+class RoomAccess:
+    """Where the rooms are, and the keys to them."""
+
+    url: str
+    api_key: str
+    api_secret: str
+
+    def environment(self) -> dict[str, str]:
+        """For a worker."""
+        return {"LIVEKIT_URL": self.url, "LIVEKIT_API_KEY": self.api_key, "LIVEKIT_API_SECRET": self.api_secret}
+
+    def token(self, *, room: str, identity: str, agent_name: str) -> str:
+        """Lets a caller join; the agent of that name is sent to the room with them."""
+        dispatch = api.RoomConfiguration(agents=[api.RoomAgentDispatch(agent_name=agent_name)])
+        return (
+            api.AccessToken(self.api_key, self.api_secret)
+            .with_identity(identity)
+            .with_grants(api.VideoGrants(room_join=True, room=room))
+            .with_room_config(dispatch)
+            .with_ttl(timedelta(hours=1))
+            .to_jwt()
+        )
+
+
+def find_server() -> Path:
+    """The server's binary. MissingServerError when there is none."""
+    named = os.environ.get("LIVEKIT_SERVER") or shutil.which("livekit-server")
+    for path in (Path(named) if named else None, BUILT):
+        if path is not None and path.exists():
+            return path
+    raise MissingServerError(HOW_TO_GET)
+
+
+@asynccontextmanager
+async def livekit_server(folder: Path) -> AsyncIterator[RoomAccess]:
+    """The server that LIVEKIT_URL names, else our own for the length of the block; `folder` takes its config and log."""
+    if url := os.environ.get("LIVEKIT_URL"):
+        yield RoomAccess(url, os.environ.get("LIVEKIT_API_KEY", ""), os.environ.get("LIVEKIT_API_SECRET", ""))
+        return
+    binary = find_server()
+    port, secret = _free_port(socket.SOCK_STREAM), secrets.token_hex(16)
+    config = folder / "livekit-server.yaml"
+    config.write_text(CONFIG.format(port=port, udp_port=_free_port(socket.SOCK_DGRAM), secret=secret))
+    async with _process([str(binary), "--config", str(config)], folder / "livekit-server.log"):
+        await _accepts_connections(port)
+        yield RoomAccess(f"ws://127.0.0.1:{port}", "devkey", secret)
+
+
+@asynccontextmanager
+async def worker(module: str, access: RoomAccess, folder: Path, env: Mapping[str, str]) -> AsyncIterator[Path]:
+    """`python -m module start`, registered at the server. Yields its log."""
+    log = folder / "worker.log"
+    command = [sys.executable, "-m", module, "start"]
+    async with _process(command, log, {**os.environ, **access.environment(), **env}) as process:
+        await _logs(log, "registered worker", process)
+        yield log
+
+
+# -- processes --------------------------------------------------------------------------------------------------------
+
+
+@asynccontextmanager
+async def _process(
+    command: list[str], log: Path, env: Mapping[str, str] | None = None
+) -> AsyncIterator[asyncio.subprocess.Process]:
+    with log.open("wb") as output:
+        process = await asyncio.create_subprocess_exec(
+            *command, stdout=output, stderr=output, env=env, cwd=ROOT, start_new_session=True
+        )
+    try:
+        yield process
+    finally:
+        # The server waits for its rooms and the worker for its jobs; the second signal tells both not to.
+        for sent in (signal.SIGINT, signal.SIGINT, signal.SIGKILL):
+            with contextlib.suppress(ProcessLookupError):
+                os.killpg(process.pid, sent)
+            with contextlib.suppress(TimeoutError):
+                await asyncio.wait_for(process.wait(), STOP_TIMEOUT_S)
+
+
+async def _accepts_connections(port: int) -> None:
+    async with asyncio.timeout(START_TIMEOUT_S):
+        while True:
+            try:
+                _, writer = await asyncio.open_connection("127.0.0.1", port)
+            except OSError:
+                await asyncio.sleep(0.05)
+            else:
+                writer.close()
+                return
+
+
+async def _logs(log: Path, text: str, process: asyncio.subprocess.Process) -> None:
+    async with asyncio.timeout(START_TIMEOUT_S):
+        while text not in await asyncio.to_thread(log.read_text, errors="replace"):
+            if process.returncode is not None:
+                raise RuntimeError(f"the worker ended with status {process.returncode}; see {log}")
+            await asyncio.sleep(0.1)
+
+
+def _free_port(kind: socket.SocketKind) -> int:
+    with socket.socket(socket.AF_INET, kind) as probe:
+        probe.bind(("127.0.0.1", 0))
+        return int(probe.getsockname()[1])
