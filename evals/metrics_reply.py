@@ -1,0 +1,46 @@
+"""Whether a reply counts as one: the hard gates against empty, truncated, runaway and failed replies. Pure functions.
+
+Limits per spoken character (letters and digits): slow speech is about 100 ms, fast speech 50 ms. 28 ms is faster than
+anyone speaks, 300 ms + 3 s slower, so that a reply beyond them has lost text or does not stop.
+"""
+
+from __future__ import annotations
+
+from enum import Enum
+
+from evals.metrics_audio import onset_ms
+from evals.metrics_stream import ReplyRecord
+
+MIN_MS_PER_CHARACTER = 28.0
+MAX_MS_PER_CHARACTER = 300.0
+MAX_SLACK_MS = 3_000.0
+
+
+class Defect(Enum):
+    """Why a reply is a failure."""
+
+    FAILED = "failed"
+    EMPTY = "empty"
+    TRUNCATED = "truncated"
+    RUNAWAY = "runaway"
+
+
+def spoken_characters(text: str) -> int:
+    """Letters and digits: what takes time to say, near enough."""
+    return sum(character.isalnum() for character in text)
+
+
+def defect(record: ReplyRecord) -> Defect | None:
+    """What is wrong with the reply, None when nothing is."""
+    characters = spoken_characters(record.text)
+    if record.error is not None:
+        return Defect.FAILED
+    if not characters:
+        return None
+    if onset_ms(record.pcm, record.sample_rate) is None:
+        return Defect.EMPTY
+    if record.audio_ms < MIN_MS_PER_CHARACTER * characters:
+        return Defect.TRUNCATED
+    if record.audio_ms > MAX_MS_PER_CHARACTER * characters + MAX_SLACK_MS:
+        return Defect.RUNAWAY
+    return None
