@@ -71,7 +71,8 @@ def test_pages_that_form_a_run_are_read_in_place() -> None:
     view = cache.view([[2, 3]], [1], [2])
     keys, _, mask = view.update(0, torch.ones(1, 2, 2, 8), torch.ones(1, 2, 2, 8))
     assert keys.data_ptr() == cache.k[0, 2 * PAGE].data_ptr()
-    assert mask is not None and mask.tolist() == [[[True, True, False], [True, True, True]]]
+    assert mask is not None
+    assert mask.tolist() == [[[True, True, False], [True, True, True]]]
 
 
 def test_too_few_pages_are_refused() -> None:

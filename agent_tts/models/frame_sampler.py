@@ -1,0 +1,157 @@
+"""One sampled frame for each row: head, rules of the layout, Fast AR, and what each slot remembers of earlier frames.
+
+The state is one row per slot and explicit; all decisions stay on the device. Knows slots, no requests and no audio.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from agent_tts.config import ModelConfig
+from agent_tts.models import sampling
+from agent_tts.models.dual_ar import DualAR
+from agent_tts.models.fast_ar import FrameCache
+from agent_tts.models.slow_ar import SlowHead, semantic_code
+
+RAS_WINDOW = 10
+PENALTY_WINDOW = 16
+
+
+@dataclass(frozen=True, slots=True)
+class RowSampling:
+    """What each row wants from the sampler, all [rows]. `limit` is at least the largest top_k; None = no top-k."""
+
+    temperature: Tensor
+    top_p: Tensor
+    top_k: Tensor
+    fast_temperature: Tensor
+    fast_top_p: Tensor
+    penalty: Tensor
+    limit: int | None
+
+
+@dataclass(frozen=True, slots=True)
+class Noise:
+    """Uniform numbers in (0, 1) for one frame.
+
+    Attributes:
+        main: [rows, 2, n]; first draw and RAS draw of the main token.
+        residual: [rows, codebooks - 1, n].
+        by_candidate: n counts candidates (as in recorded runs); else it counts ranks, at least RowSampling.limit.
+    """
+
+    main: Tensor
+    residual: Tensor
+    by_candidate: bool = False
+
+
+class SamplerState:
+    """What each slot remembers: frames so far, the RAS window (S2) and the penalty history (S1)."""
+
+    def __init__(self, config: ModelConfig, slots: int, device: torch.device | str) -> None:
+        self.count = torch.zeros(slots, dtype=torch.long, device=device)
+        self.window = torch.full((slots, RAS_WINDOW), -1, dtype=torch.long, device=device)  # candidate ids
+        shape = (slots, config.num_codebooks + 1, PENALTY_WINDOW)
+        self.history = torch.zeros(shape, dtype=torch.long, device=device)  # columns of tokens and codes
+
+    def reset(self, slot_ids: Tensor) -> None:
+        """These slots begin a new utterance."""
+        self.count[slot_ids] = 0
+        self.window[slot_ids] = -1
+        self.history[slot_ids] = 0
+
+
+class FrameSampler:
+    """Turns the Slow AR's last position of each row into that row's next column."""
+
+    def __init__(self, model: DualAR, slots: int) -> None:
+        weight = model.slow.head_weight
+        self._model = model
+        self._head = SlowHead(model.slow)
+        self._is_s1 = model.config.layout == "dual_ar"
+        self._cache: FrameCache = model.fast.new_cache(slots)
+        self.state = SamplerState(model.config, slots, weight.device)
+
+    def sample(self, x: Tensor, slot_ids: Tensor, rows: RowSampling, noise: Noise) -> Tensor:
+        """One frame for each row.
+
+        Args:
+            x: [rows, dim], SlowAR.forward() at each row's last position.
+            slot_ids: [rows], without repeats.
+            rows, noise: Parameters and noise of these rows.
+
+        Returns:
+            [rows, codebooks + 1]: main token, then all codes. The state of the slots has moved on by one frame.
+        """
+        state, model = self.state, self._model
+        count, history = state.count[slot_ids], state.history[slot_ids]
+        main = self._main(self._head.logits(x).float(), slot_ids, count, history, rows, noise)
+        tokens = self._head.token_ids[main]
+
+        def choose(position: int, logits: Tensor) -> Tensor:
+            return self._residual(position, logits.float(), count, history, rows, noise)
+
+        codes = model.fast.codes(model.slow.hidden(x), semantic_code(model.config, tokens), choose, self._cache)
+        columns = torch.cat([tokens.unsqueeze(1), codes], dim=1)
+        self._remember(slot_ids, count, main, columns)
+        return columns
+
+    def _main(
+        self, logits: Tensor, slot_ids: Tensor, count: Tensor, history: Tensor, rows: RowSampling, noise: Noise
+    ) -> Tensor:
+        if self._is_s1:  # the reference takes a column of its history here, not a row: the oldest frame's ids
+            logits = sampling.penalize(logits, history[:, :, 0], _from_second_frame(rows.penalty, count))
+        ranked = sampling.rank(logits, rows.limit)
+        top_k = None if rows.limit is None else rows.top_k
+        first = _noise(ranked, noise.main[:, 0], noise, self._head.token_ids)
+        if self._is_s1:
+            return sampling.draw(ranked, first, rows.temperature, rows.top_p, top_k)
+        second = _noise(ranked, noise.main[:, 1], noise, self._head.token_ids)
+        window, semantic = self.state.window[slot_ids], self._head.is_semantic
+        return sampling.draw_unless_repeated(
+            ranked, (first, second), window, semantic, rows.temperature, rows.top_p, top_k, count > 0
+        )
+
+    def _residual(
+        self, position: int, logits: Tensor, count: Tensor, history: Tensor, rows: RowSampling, noise: Noise
+    ) -> Tensor:
+        if self._is_s1:
+            logits = sampling.penalize(logits, history[:, position + 1], _from_second_frame(rows.penalty, count))
+        ranked = sampling.rank(logits, rows.limit)
+        uniform = _noise(ranked, noise.residual[:, position - 1], noise, None)
+        top_k = None if rows.limit is None else rows.top_k
+        return sampling.draw(ranked, uniform, rows.fast_temperature, rows.fast_top_p, top_k)
+
+    def _remember(self, slot_ids: Tensor, count: Tensor, main: Tensor, columns: Tensor) -> None:
+        state, later = self.state, (count > 0).unsqueeze(1)  # frame 0 enters neither window nor history
+        if self._is_s1:
+            state.history[slot_ids] = _appended(state.history[slot_ids], count - 1, columns, later)
+        else:
+            window = state.window[slot_ids]
+            moved = torch.cat([window[:, 1:], main.unsqueeze(1)], dim=1)
+            state.window[slot_ids] = torch.where(later, moved, window)
+        state.count[slot_ids] = count + 1
+
+
+def _from_second_frame(penalty: Tensor, count: Tensor) -> Tensor:
+    return torch.where(count > 0, penalty, 1.0)
+
+
+def _noise(ranked: sampling.Ranked, uniform: Tensor, noise: Noise, token_ids: Tensor | None) -> Tensor:
+    """[rows, ranks]; recorded noise of the main token goes by token id, not by candidate."""
+    if not noise.by_candidate:
+        return uniform[:, : ranked.ids.shape[-1]]
+    return sampling.by_rank(ranked, uniform if token_ids is None else uniform[:, token_ids])
+
+
+def _appended(history: Tensor, index: Tensor, columns: Tensor, enabled: Tensor) -> Tensor:
+    """History [rows, codebooks + 1, 16] with the new column: at `index` while there is room, else behind the others."""
+    column = columns.unsqueeze(-1)
+    place = torch.arange(PENALTY_WINDOW, device=index.device) == index.view(-1, 1, 1)
+    placed = torch.where(place, column, history)
+    moved = torch.cat([history[..., 1:], column], dim=-1)
+    grown = torch.where((index < PENALTY_WINDOW).view(-1, 1, 1), placed, moved)
+    return torch.where(enabled.unsqueeze(-1), grown, history)
