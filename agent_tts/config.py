@@ -44,6 +44,20 @@ class AlignedConfig:
     look_ahead: int
     """Text tokens behind the pointer's own that the text encoder sees."""
     max_advance: int = 3
+    text_blocks: int = 4
+    """Convolution blocks of the text encoder; each sees two tokens to either side."""
+    latent_dim: int = 64
+    """Size of the quantizer's vectors, which inputs and heads share with the codec."""
+    progress_steps: int = 16
+    """Frames on one token that are told apart."""
+    head_rank: int = 32
+    """Learnt dimensions of each code beside its quantizer vector."""
+    temperature: float = 0.6
+    top_p: float = 0.8
+    fast_temperature: float = 0.3
+    fast_top_p: float = 1.0
+    advance_temperature: float = 0.8
+    """Sampling that the checkpoint recommends; code 0, codes 1 ..., and the pointer's advance."""
 
 
 @dataclass(frozen=True, slots=True)
