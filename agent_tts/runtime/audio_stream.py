@@ -68,6 +68,21 @@ class AudioStream:
                 self._append(piece, len(piece), is_final=False)
         self._notify()
 
+    def write_chunk(
+        self, piece: Pcm, num_samples: int, text_end: int, words: Sequence[WordTime], *, is_final: bool
+    ) -> None:
+        """Add 20 ms that another process has cut. Late ones, after an abort, are dropped."""
+        with self._lock:
+            if self._aborted or self._ended:
+                return
+            self._note_written(piece[:num_samples])
+            self._text_end = max(self._text_end, text_end)
+            self._words.extend(words)
+            self._unsent_words.extend(words)
+            self._append(piece, num_samples, is_final=is_final)
+            self._ended = is_final
+        self._notify()
+
     def finish(self, text_end: int) -> None:
         """No more audio will come. What is left is padded to a last chunk; no audio at all gives no chunk at all."""
         with self._lock:
@@ -96,6 +111,10 @@ class AudioStream:
     @property
     def generated_ms(self) -> float:
         return 1000 * self.generated_samples / self.sample_rate
+
+    @property
+    def delivered_ms(self) -> float:
+        return 1000 * self.delivered_samples / self.sample_rate
 
     # -- any thread ---------------------------------------------------------------------------------------------------
 
