@@ -1,7 +1,9 @@
 """Engine and Utterance: the async face of the package. Knows no tensor and no framework; loads torch only in load().
 
-text:   push_text() ─▶ mailbox ─▶ TextSource ─▶ scheduler ─▶ runner ─▶ AudioStream ─▶ async for chunk in utterance
-abort:  abort() ─▶ AudioStream closed, request marked ─▶ retire() after the step in flight ─▶ ack.released()
+text:   push_text() ─▶ line ─▶ TextSource ─▶ scheduler ─▶ runner ─▶ AudioStream ─▶ async for chunk in utterance
+abort:  abort() ─▶ AudioStream closed, line marked ─▶ retire() after the step in flight ─▶ ack.released()
+
+The line leads to the engine's thread in this process, or over a socket to another one (runtime/door.py).
 """
 
 from __future__ import annotations
@@ -20,39 +22,13 @@ from typing import Self
 
 from agent_tts.config import EngineConfig
 from agent_tts.errors import ConfigError, EngineBusyError, EngineClosedError, TextAfterEndError, UnknownVoiceError
-from agent_tts.runtime.audio_stream import AudioStream
-from agent_tts.runtime.loop import EngineLoop
-from agent_tts.runtime.request import Request
+from agent_tts.runtime.door import Door, Line, Order
+from agent_tts.runtime.local_door import LocalDoor
 from agent_tts.runtime.step import Runner
-from agent_tts.runtime.timing import UtteranceCounts, summarise
-from agent_tts.types import AudioChunk, FinishReason, SamplingParams, TtsMetrics, WordTime
+from agent_tts.types import AudioChunk, EngineStats, FinishReason, SamplingParams, TtsMetrics, WordTime
 
 MetricsCallback = Callable[[TtsMetrics], None]
-
-
-@dataclass(frozen=True, slots=True)
-class EngineStats:
-    """The engine at this moment. Counts since it was loaded, except for what is open, running, waiting and free."""
-
-    open: int
-    running: int
-    waiting: int
-    free_slots: int
-    total_slots: int
-    free_pages: int
-    cached_pages: int
-    total_pages: int
-    steps: int
-    frames: int
-    failed: int
-    prompt_tokens: int
-    cached_tokens: int
-    evicted_tokens: int
-
-    @property
-    def hit_rate(self) -> float:
-        """Prompt tokens taken from the prefix cache, of all prompt tokens; 0 when there were none."""
-        return self.cached_tokens / self.prompt_tokens if self.prompt_tokens else 0.0
+REMOTE_SCHEMES = ("unix://", "tcp://")
 
 
 class Engine:
@@ -60,9 +36,8 @@ class Engine:
 
     provider = "agent_tts"
 
-    def __init__(self, loop: EngineLoop, config: EngineConfig) -> None:
-        self._loop = loop
-        self._config = config
+    def __init__(self, door: Door) -> None:
+        self._door = door
         self._open: set[Utterance] = set()
         self._callbacks: list[MetricsCallback] = []
         self._names = itertools.count(1)
@@ -70,47 +45,47 @@ class Engine:
 
     @classmethod
     async def load(cls, model: str | None = None, *, config: EngineConfig | None = None) -> Engine:
-        """Load a model and start its thread.
+        """Load a model and start its thread, or connect to an engine that `agent-tts serve` runs in another process.
 
         Args:
-            model: "bundled", or a checkpoint folder; overrides `config.model`.
-            config: What the machine can hold.
+            model: "bundled", a checkpoint folder, "unix:///path" or "tcp://host:port"; overrides `config.model`.
+            config: What the machine can hold. An engine in another process has its own.
 
         Raises:
             CheckpointError: The model cannot be loaded; says what was expected.
             ConfigError: A config value is not allowed.
+            EngineUnavailableError: Nobody answers at that address.
         """
         config = config or EngineConfig()
         if model is not None:
             config = replace(config, model=model)
+        if config.model.startswith(REMOTE_SCHEMES):
+            return cls(await asyncio.to_thread(_connect, config.model))
         runner = await asyncio.to_thread(_load_runner, config)
         return cls.from_runner(runner, config)
 
     @classmethod
     def from_runner(cls, runner: Runner, config: EngineConfig | None = None) -> Engine:
         """An engine around a runner that is loaded already; starts its thread."""
-        config = config or EngineConfig()
-        loop = EngineLoop(runner, config)
-        loop.start()
-        return cls(loop, config)
+        return cls(LocalDoor(runner, config or EngineConfig()))
 
     @property
     def sample_rate(self) -> int:
         """Hz of every chunk."""
-        return self._loop.runner.sample_rate
+        return self._door.sample_rate
 
     @property
     def model_name(self) -> str:
-        return self._loop.runner.model_name
+        return self._door.model_name
 
     @property
     def voices(self) -> tuple[str, ...]:
-        return self._loop.runner.voices
+        return self._door.voices
 
     @property
     def closed(self) -> bool:
         """True after close(), and when the engine's thread has ended by itself."""
-        return self._closed or self._loop.closing
+        return self._closed or self._door.closed
 
     def utterance(
         self,
@@ -129,18 +104,21 @@ class Engine:
             lead_ms: How far ahead of playout it may be generated; None = the engine's.
 
         Raises:
-            UnknownVoiceError, EngineBusyError, EngineClosedError
+            UnknownVoiceError, EngineBusyError, EngineClosedError, EngineUnavailableError, ConfigError
         """
         if self.closed:
             raise EngineClosedError
         if voice not in self.voices:
             raise UnknownVoiceError(voice, self.voices)
-        if len(self._open) >= self._config.max_waiting:
-            raise EngineBusyError(len(self._open), self._config.max_waiting)
+        if len(self._open) >= self._door.max_waiting:
+            raise EngineBusyError(len(self._open), self._door.max_waiting)
         if lead_ms is not None and not lead_ms > 0:
             raise ConfigError(f"lead_ms is {lead_ms!r}; it must be greater than 0.")
-        request = self._new_request(voice, sampling or SamplingParams(), utterance_id, lead_ms)
-        utterance = Utterance(request, self._loop, self._utterance_ended)
+        utterance_id = utterance_id or f"utterance-{next(self._names)}-{secrets.token_hex(3)}"
+        if any(utterance.id == utterance_id and utterance.holds_id for utterance in self._open):
+            raise ConfigError(f"utterance_id {utterance_id!r} is open already; give another one, or None.")
+        line = self._door.line(Order(utterance_id, voice, sampling or SamplingParams(), lead_ms))
+        utterance = Utterance(line, self._utterance_ended)
         self._open.add(utterance)
         return utterance
 
@@ -150,30 +128,15 @@ class Engine:
         return lambda: self._callbacks.remove(callback)
 
     def stats(self) -> EngineStats:
-        books, counters = self._loop.scheduler.books(), self._loop.counters
-        return EngineStats(
-            open=len(self._open),
-            running=books.running,
-            waiting=books.waiting,
-            free_slots=books.free_slots,
-            total_slots=books.total_slots,
-            free_pages=books.free_pages,
-            cached_pages=books.cached_pages,
-            total_pages=books.total_pages,
-            steps=counters.steps,
-            frames=counters.frames,
-            failed=counters.failed,
-            prompt_tokens=counters.prompt_tokens,
-            cached_tokens=counters.cached_tokens,
-            evicted_tokens=self._loop.scheduler.cache.evicted_tokens,
-        )
+        """The engine at this moment; behind a socket, as it reported last (within half a second)."""
+        return self._door.stats(len(self._open))
 
     async def close(self) -> None:
         """Abort what runs and end the thread. Later calls do nothing; later utterances raise EngineClosedError."""
         self._closed = True
         for utterance in list(self._open):
             utterance.abort()
-        await asyncio.to_thread(self._loop.close)
+        await asyncio.to_thread(self._door.close)
 
     async def __aenter__(self) -> Self:
         return self
@@ -182,25 +145,6 @@ class Engine:
         self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
     ) -> None:
         await self.close()
-
-    def _new_request(
-        self, voice: str, sampling: SamplingParams, utterance_id: str | None, lead_ms: float | None
-    ) -> Request:
-        runner, config = self._loop.runner, self._config
-        request_id = utterance_id or f"utterance-{next(self._names)}-{secrets.token_hex(3)}"
-        seed = next((seed for seed in (sampling.seed, config.seed) if seed is not None), secrets.randbits(32))
-        frame_ms = 1000 * runner.frame_samples / runner.sample_rate
-        return Request(
-            id=request_id,
-            voice=voice,
-            sampling=sampling,
-            seed=seed,
-            source=runner.new_text(voice),
-            stream=AudioStream(request_id, voice, runner.sample_rate),
-            lead_limit_ms=lead_ms or config.lead_ms,
-            max_frames=int(config.max_utterance_ms // frame_ms),
-            frame_ms=frame_ms,
-        )
 
     def _utterance_ended(self, utterance: Utterance, metrics: TtsMetrics) -> None:
         self._open.discard(utterance)
@@ -218,8 +162,7 @@ class AbortAck:
 
     async def released(self) -> TtsMetrics:
         """Wait until pages, slot and codec state are back; the utterance's metrics."""
-        # Shielded: whoever waits may be cancelled; the receipt stays good for others.
-        return await asyncio.shield(asyncio.wrap_future(self._released))
+        return await _wait_for(self._released)
 
 
 class Utterance:
@@ -228,21 +171,20 @@ class Utterance:
     Use it as an async context manager: leaving the block aborts what has not ended.
     """
 
-    def __init__(self, request: Request, loop: EngineLoop, on_ended: Callable[[Utterance, TtsMetrics], None]) -> None:
-        self.id = request.id
-        self.voice_id = request.voice
-        self.sample_rate = request.stream.sample_rate
+    def __init__(self, line: Line, on_ended: Callable[[Utterance, TtsMetrics], None]) -> None:
+        self.id = line.stream.utterance_id
+        self.voice_id = line.stream.voice_id
+        self.sample_rate = line.stream.sample_rate
         self.metrics: TtsMetrics | None = None
-        self._request = request
-        self._stream = request.stream
-        self._loop = loop
+        self._line = line
+        self._stream = line.stream
         self._on_ended = on_ended
         self._home = asyncio.get_running_loop()
         self._text: list[str] = []
         self._text_ended = False
         self._retired = threading.Event()
         self._released: Future[TtsMetrics] = Future()
-        loop.submit(request, self._on_retired)
+        line.open(self._on_retired)
 
     # -- text ---------------------------------------------------------------------------------------------------------
 
@@ -255,19 +197,19 @@ class Utterance:
         if self._stream.timing.first_text_s is None:
             self._stream.timing.first_text_s = time.monotonic()
         self._text.append(text)
-        self._loop.post(self._request, lambda: self._request.source.push(text))
+        self._line.push(text)
 
     def flush(self) -> None:
         """Speak what has been pushed, as if a sentence ended here."""
         if self._text_ended:
             raise TextAfterEndError(self.id)
-        self._loop.post(self._request, self._request.source.flush)
+        self._line.flush()
 
     def end_text(self) -> None:
         """No more text will come."""
         if not self._text_ended:
             self._text_ended = True
-            self._loop.post(self._request, self._request.source.end)
+            self._line.end()
 
     # -- audio --------------------------------------------------------------------------------------------------------
 
@@ -292,20 +234,19 @@ class Utterance:
         now = time.monotonic()
         self._text_ended = True
         if self._stream.abort():
-            self._loop.abort(self._request)
+            self._line.abort()
         self._settle_soon()
         return AbortAck(now, self._released)
 
     def pause(self) -> None:
         """Stop scheduling and delivering without losing state or a sample."""
-        self._request.paused = True
+        self._line.pause()
         self._stream.pause()
 
     def resume(self) -> None:
         """Go on where pause() stopped."""
-        self._request.paused = False
         self._stream.resume()
-        self._loop.wake()
+        self._line.resume()
 
     def report_playout(self, played_ms: float) -> None:
         """Say how much media time of this utterance has been heard. Without it, real-time playback is assumed."""
@@ -330,12 +271,21 @@ class Utterance:
 
     @property
     def finish_reason(self) -> FinishReason | None:
-        return self._request.finish_reason
+        return self._line.finish_reason
+
+    @property
+    def holds_id(self) -> bool:
+        """Whether no other utterance may be opened under its id yet."""
+        return not self._retired.is_set() and (self._stream.aborted or not self._stream.drained)
 
     def heard_text(self, played_ms: float) -> str:
         """The pushed text up to the last word that had been spoken whole when `played_ms` of it had been heard."""
         heard = [word.text_end for word in self.words if word.end_ms <= played_ms]
         return "".join(self._text)[: max(heard, default=0)]
+
+    async def released(self) -> TtsMetrics:
+        """Wait until the utterance has ended and the engine has let go of it; its metrics. Ends nothing by itself."""
+        return await _wait_for(self._released)
 
     async def __aenter__(self) -> Self:
         return self
@@ -350,8 +300,7 @@ class Utterance:
     # -- the end ------------------------------------------------------------------------------------------------------
 
     def _on_retired(self) -> None:
-        """On the engine's thread: everything the request held is back."""
-        self._stream.timing.released_s = time.monotonic()
+        """On the door's thread: everything the utterance held is back."""
         self._retired.set()
         self._settle_soon()
 
@@ -364,23 +313,14 @@ class Utterance:
         """Publish the metrics once: when the engine has let go and the consumer has had all it will get."""
         if self._released.done() or not self._retired.is_set() or not self._stream.drained:
             return
-        self.metrics = self._summary()
+        self.metrics = self._line.metrics()
         self._released.set_result(self.metrics)
         self._on_ended(self, self.metrics)
 
-    def _summary(self) -> TtsMetrics:
-        request, stream = self._request, self._stream
-        reason = FinishReason.ABORTED if stream.aborted else request.finish_reason or FinishReason.COMPLETED
-        counts = UtteranceCounts(
-            generated_ms=stream.generated_ms,
-            delivered_ms=1000 * stream.delivered_samples / stream.sample_rate,
-            frame_ms=request.frame_ms,
-            compute_s=request.compute_s,
-            prompt_tokens=request.prompt_tokens,
-            cached_tokens=request.cached_tokens,
-            characters=request.source.num_characters,
-        )
-        return summarise(self.id, self.voice_id, reason, stream.timing, counts)
+
+async def _wait_for(released: Future[TtsMetrics]) -> TtsMetrics:
+    """Shielded: whoever waits may be cancelled; the receipt stays good for others."""
+    return await asyncio.shield(asyncio.wrap_future(released))
 
 
 def _load_runner(config: EngineConfig) -> Runner:
@@ -388,3 +328,10 @@ def _load_runner(config: EngineConfig) -> Runner:
     from agent_tts.runtime.loading import load_runner
 
     return load_runner(config)
+
+
+def _connect(address: str) -> Door:
+    """The door to an engine in another process. No torch on this side."""
+    from agent_tts.remote.door import RemoteDoor
+
+    return RemoteDoor.connect(address)

@@ -13,6 +13,7 @@
     ├── SampleRateError             audio at a rate that is not allowed here
     ├── TextAfterEndError           push_text() or flush() after end_text()
     ├── EngineClosedError           use after close()
+    ├── EngineUnavailableError      no connection to an engine in another process now; it is being retried
     ├── EngineBusyError             no room for one more utterance now; retry later
     └── GenerationError             the model failed in a step; carries the cause
 
@@ -113,6 +114,15 @@ class EngineClosedError(AgentTTSError):
 
     def __init__(self, reason: str = "close() was called") -> None:
         super().__init__(f"The engine is closed: {reason}. Load a new one with Engine.load().")
+
+
+class EngineUnavailableError(AgentTTSError):
+    """There is no connection to the engine's process now."""
+
+    def __init__(self, address: str, reason: str) -> None:
+        self.address = address
+        self.reason = reason
+        super().__init__(f"No engine at {address}: {reason}. Start one with `agent-tts serve`.")
 
 
 class EngineBusyError(AgentTTSError):

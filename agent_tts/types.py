@@ -98,6 +98,7 @@ class TtsMetrics:
         generated_audio_ms: Audio the engine computed.
         delivered_audio_ms: Audio handed to the caller.
         cancellation_latency_ms: abort() called -> pages, slot and codec state released.
+        engine_cancellation_ms: The same, as the engine's own process measured it; None when it is this process.
         frames_wasted: Codec frames computed and never delivered.
         prompt_tokens, cached_tokens: Prompt positions, and those taken from the prefix cache.
         underruns: Times the (assumed) player needed a sample that did not exist yet.
@@ -122,3 +123,29 @@ class TtsMetrics:
     chunk_gap_p95_ms: float | None
     chunk_gap_max_ms: float | None
     characters: int = 0
+    engine_cancellation_ms: float | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class EngineStats:
+    """The engine at this moment. Counts since it was loaded, except for what is open, running, waiting and free."""
+
+    open: int
+    running: int
+    waiting: int
+    free_slots: int
+    total_slots: int
+    free_pages: int
+    cached_pages: int
+    total_pages: int
+    steps: int
+    frames: int
+    failed: int
+    prompt_tokens: int
+    cached_tokens: int
+    evicted_tokens: int
+
+    @property
+    def hit_rate(self) -> float:
+        """Prompt tokens taken from the prefix cache, of all prompt tokens; 0 when there were none."""
+        return self.cached_tokens / self.prompt_tokens if self.prompt_tokens else 0.0

@@ -1,8 +1,8 @@
 """What lies below Engine and Utterance: a door to whoever computes, in this process or in another one. No policy.
 
-    Engine    ─▶ Door   in process: local_door.py          behind a socket: agent_tts/remote/door.py
-    Utterance ─▶ Line   a Request of the engine's loop     messages of one connection
-              ◀─ AudioStream, the same class on both sides
+Engine    ─▶ Door   in process: local_door.py          behind a socket: agent_tts/remote/door.py
+Utterance ─▶ Line   a Request of the engine's loop     messages of one connection
+          ◀─ AudioStream, the same class on both sides
 """
 
 from __future__ import annotations

@@ -185,12 +185,13 @@ class Scheduler:
     # -- books --------------------------------------------------------------------------------------------------------
 
     def books(self) -> Books:
+        """Counted without walking the prefix tree, so that any thread may ask while the loop runs."""
         held = {page for request in self.running for page in request.pages}
-        cached = set(self.cache.pages()) - held
+        free = self.pages.num_free
         return Books(
-            free_pages=self.pages.num_free,
+            free_pages=free,
             held_pages=len(held),
-            cached_pages=len(cached),
+            cached_pages=max(0, self.pages.num_pages - free - len(held)),
             total_pages=self.pages.num_pages,
             free_slots=len(self._free_slots),
             total_slots=self._config.max_slots,
@@ -201,7 +202,8 @@ class Scheduler:
     def check_invariants(self) -> None:
         """free + held + cached = total, no slot twice, no page held by nobody. True after any operation."""
         books = self.books()
-        assert books.free_pages + books.held_pages + books.cached_pages == books.total_pages, books
+        held = {page for request in self.running for page in request.pages}
+        assert books.cached_pages == len(set(self.cache.pages()) - held), books
         self.pages.check_invariants([*(request.pages for request in self.running), self.cache.pages()])
         self.cache.check_invariants()
         slots = [request.slot for request in self.running] + self._free_slots
