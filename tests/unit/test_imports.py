@@ -2,8 +2,13 @@
 
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
+
+import agent_tts
+
+PACKAGE = Path(agent_tts.__file__).parent
 
 TORCH_FREE = [
     "agent_tts",
@@ -38,3 +43,15 @@ def test_import_loads_nothing_heavy_and_changes_nothing(module: str) -> None:
     probe = PROBE.format(module=module)
     done = subprocess.run([sys.executable, "-c", probe], capture_output=True, text=True, check=True)
     assert done.stdout.strip() == "[[], true]"
+
+
+def test_every_folder_of_the_package_is_one_and_inner_ones_export_nothing() -> None:
+    """A folder without __init__.py is invisible to the layer check, and so is what leaks through a full one."""
+    folders = {path.parent for path in PACKAGE.rglob("*.py")}
+    missing = [folder.name for folder in folders if not (folder / "__init__.py").exists()]
+    leaking = [
+        folder.name
+        for folder in folders - {PACKAGE, PACKAGE / "livekit", PACKAGE / "pipecat"}
+        if (folder / "__init__.py").exists() and "import" in (folder / "__init__.py").read_text()
+    ]
+    assert (missing, leaking) == ([], [])
