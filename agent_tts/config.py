@@ -184,14 +184,17 @@ class Environment:
     """All environment variables agent_tts reads, in one place."""
 
     cache_dir: Path = field(default_factory=lambda: Path("~/.cache/agent_tts").expanduser())
+    voices_dir: Path = field(default_factory=lambda: Path("~/.local/share/agent_tts/voices").expanduser())
     engine: str | None = None
     accept_license: str | None = None
 
     @classmethod
     def read(cls) -> Environment:
-        cache = os.environ.get("AGENT_TTS_CACHE")
+        cache = os.environ.get("AGENT_TTS_CACHE") or "~/.cache/agent_tts"
+        voices = os.environ.get("AGENT_TTS_VOICES") or "~/.local/share/agent_tts/voices"
         return cls(
-            cache_dir=Path(cache) if cache else Path("~/.cache/agent_tts").expanduser(),
+            cache_dir=Path(cache).expanduser(),
+            voices_dir=Path(voices).expanduser(),
             engine=os.environ.get("AGENT_TTS_ENGINE"),
             accept_license=os.environ.get("AGENT_TTS_ACCEPT_LICENSE"),
         )

@@ -42,7 +42,7 @@ class LicenseNotAcceptedError(CheckpointError):
 
     def __init__(self, license_name: str, source: str, terms: str = "") -> None:
         super().__init__(
-            f"The weights in {source!r} are under {license_name!r}.{terms and ' ' + terms} Read it, then accept it once "
+            f"The weights in {source!r} are under {license_name!r}. {terms}{terms and ' '}Read it, then accept it once "
             f"with accept_license={license_name!r} (config, AGENT_TTS_ACCEPT_LICENSE or --accept-license)."
         )
         self.license_name = license_name
