@@ -1,199 +1,78 @@
-"""Tensors out of files and into a module, loudly: safetensors or `weights_only=True`, nothing missing, nothing left.
+"""Weights on disk: safetensors with int8 rows; knows tensors and names, not whose they are.
 
-Knows files, names and shapes, not which model they belong to.
+A matrix may be stored as int8 with one scale per row, under `<name>` and `<name>.row_scale`. It is
+turned into float32 once, when read. Everything else is stored as it is.
 """
 
 from __future__ import annotations
 
-import json
-import os
-from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
 
 import torch
 from torch import Tensor, nn
 
-from agent_tts.errors import CheckpointError, NotEnoughMemoryError
+from agent_tts.errors import CheckpointError
 
-GetTensor = Callable[[], Tensor]
-MAX_NAMED = 8
+SCALE_SUFFIX = ".row_scale"
+SMALLEST_QUANTIZED = 4096
 
 
-@dataclass(frozen=True, slots=True)
-class LoadReport:
-    """What was loaded from where, and what was left out.
+def quantize_rows(tensor: Tensor) -> tuple[Tensor, Tensor]:
+    """int8 values and a float32 scale per row, so that value * scale is close to the tensor."""
+    flat = tensor.float().flatten(1)
+    scale = (flat.abs().amax(1) / 127.0).clamp(min=1e-12)
+    return torch.round(flat / scale[:, None]).to(torch.int8).view(tensor.shape), scale
 
-    Attributes:
-        sources: Files read.
-        num_parameters: Parameters loaded.
-        num_bytes: Memory they take in the dtype they were loaded in.
-        ignored: Name of each tensor in the files that was not loaded -> the reason.
+
+def dequantize_rows(values: Tensor, scale: Tensor) -> Tensor:
+    """The float32 tensor that `quantize_rows` stands for."""
+    return values.float() * scale.float().view(-1, *[1] * (values.dim() - 1))
+
+
+def pack(weights: dict[str, Tensor], keep: tuple[str, ...] = ()) -> dict[str, Tensor]:
+    """What is written: int8 rows for large matrices, float16 for those that begin with a name in `keep`."""
+    out: dict[str, Tensor] = {}
+    for name, tensor in weights.items():
+        if name.startswith(keep) if keep else False:
+            out[name] = tensor.half().contiguous()
+        elif tensor.dim() >= 2 and tensor.numel() >= SMALLEST_QUANTIZED:
+            out[name], out[name + SCALE_SUFFIX] = quantize_rows(tensor)
+        else:
+            out[name] = tensor.float().contiguous()
+    return out
+
+
+def read_weights(path: Path, prefix: str) -> dict[str, Tensor]:
+    """Tensors whose names begin with `prefix`, which is cut off; int8 rows become float32.
+
+    Raises:
+        CheckpointError: The file is missing or damaged, or holds nothing under that prefix.
     """
-
-    sources: tuple[str, ...]
-    num_parameters: int
-    num_bytes: int
-    ignored: Mapping[str, str] = field(default_factory=dict)
-
-
-def read_json(path: Path) -> dict[str, Any]:
-    """One JSON object. Raises CheckpointError when the file is missing, damaged, or holds anything else."""
-    try:
-        data = json.loads(path.read_text(encoding="utf-8"))
-    except FileNotFoundError as error:
-        raise CheckpointError(f"{path.parent} has no {path.name}; the checkpoint is incomplete.") from error
-    except ValueError as error:
-        raise CheckpointError(f"{path} is not valid JSON ({error}); download it again.") from error
-    if not isinstance(data, dict):
-        raise CheckpointError(f"{path} holds {type(data).__name__}; a JSON object is expected.")
-    return data
-
-
-def open_safetensors(path: Path) -> dict[str, GetTensor]:
-    """Names of one safetensors file, each with a function that reads it. Checks the length of the file first."""
     from safetensors import SafetensorError, safe_open
 
-    _check_safetensors_length(path)
     try:
-        file = safe_open(str(path), framework="pt", device="cpu")
-        names: list[str] = list(file.keys())  # type: ignore[no-untyped-call]
-    except SafetensorError as error:
-        raise CheckpointError(f"{path} is not a readable safetensors file ({error}); download it again.") from error
-    return {name: _reader(file, name) for name in names}
+        with safe_open(str(path), framework="pt") as file:
+            raw = {name: file.get_tensor(name) for name in file.keys() if name.startswith(prefix)}  # noqa: SIM118
+    except (OSError, SafetensorError) as error:
+        raise CheckpointError(f"{str(path)!r} cannot be read as safetensors: {error}.") from error
+    if not raw:
+        raise CheckpointError(f"{str(path)!r} holds no tensor whose name begins with {prefix!r}.")
+    out = {}
+    for name, tensor in raw.items():
+        if name.endswith(SCALE_SUFFIX):
+            continue
+        scale = raw.get(name + SCALE_SUFFIX)
+        out[name.removeprefix(prefix)] = tensor.float() if scale is None else dequantize_rows(tensor, scale)
+    return out
 
 
-def _reader(file: Any, name: str) -> GetTensor:
-    def read() -> Tensor:
-        tensor: Tensor = file.get_tensor(name)
-        return tensor
+def load_strictly(module: nn.Module, weights: dict[str, Tensor], path: Path) -> None:
+    """Copy the weights into the module; every name must be on both sides, with the same shape.
 
-    return read
-
-
-def _check_safetensors_length(path: Path) -> None:
-    if not path.is_file():
-        raise CheckpointError(f"{path.parent} has no {path.name}; a shard is missing, download it again.")
-    actual = path.stat().st_size
-    with path.open("rb") as file:
-        header_size = int.from_bytes(file.read(8), "little")
-        if actual < 8 + header_size:
-            raise CheckpointError(f"{path} is cut off: {actual} bytes, its header alone needs {8 + header_size}.")
-        try:
-            header = json.loads(file.read(header_size))
-        except ValueError as error:
-            raise CheckpointError(f"{path} has a damaged header ({error}); download it again.") from error
-    ends = [entry["data_offsets"][1] for name, entry in header.items() if name != "__metadata__"]
-    expected = 8 + header_size + max(ends, default=0)
-    if actual != expected:
-        raise CheckpointError(f"{path} is {actual} bytes, its header describes {expected}; download it again.")
-
-
-def open_pth(path: Path) -> dict[str, GetTensor]:
-    """A pickled state dict, read with weights_only=True (no code runs) and mapped, not copied, into memory.
-
-    A wrapper {"state_dict": ...} is opened.
+    Raises:
+        CheckpointError: Names are missing or left over, or a shape differs.
     """
-    if not path.is_file():
-        raise CheckpointError(f"{path.parent} has no {path.name}; the checkpoint is incomplete.")
     try:
-        data = torch.load(path, map_location="cpu", weights_only=True, mmap=True)
-    except Exception as error:  # torch.load has no error of its own: zip, pickle and runtime errors mean the same here
-        raise CheckpointError(
-            f"{path} ({path.stat().st_size} bytes) cannot be read as plain weights ({type(error).__name__}: "
-            f"{str(error).splitlines()[0]}). A complete file that was saved as a state dict is expected."
-        ) from error
-    if isinstance(data, dict) and isinstance(data.get("state_dict"), dict):
-        data = data["state_dict"]
-    if not isinstance(data, dict):
-        raise CheckpointError(f"{path} holds {type(data).__name__}; a state dict (name -> tensor) is expected.")
-    strangers = [str(name) for name, value in data.items() if not isinstance(value, Tensor)]
-    if strangers:
-        raise CheckpointError(f"{path} holds entries that are no tensors: {_some(strangers)}.")
-    return {str(name): _constant(value) for name, value in data.items()}
-
-
-def _constant(value: Tensor) -> GetTensor:
-    return lambda: value
-
-
-def check_names(found: Iterable[str], expected: Iterable[str], *, where: str) -> None:
-    """Raise CheckpointError unless both are the same set; names what is missing and what is not known."""
-    have, want = set(found), set(expected)
-    problems = []
-    if missing := sorted(want - have):
-        problems.append(f"{len(missing)} tensors are missing: {_some(missing)}")
-    if unknown := sorted(have - want):
-        problems.append(f"{len(unknown)} tensors are not known: {_some(unknown)}")
-    if problems:
-        raise CheckpointError(f"{where}: {'; '.join(problems)}. Expected are {len(want)} tensors, found {len(have)}.")
-
-
-def assign(
-    module: nn.Module, readers: Mapping[str, GetTensor], *, dtype: torch.dtype, device: torch.device, where: str
-) -> int:
-    """Give each parameter of `module` (which may live on the meta device) its tensor; returns the bytes taken.
-
-    Reads one tensor at a time. Names must match exactly; a wrong shape raises CheckpointError with both shapes.
-    """
-    parameters = dict(module.named_parameters())
-    check_names(readers, parameters, where=where)
-    num_bytes = 0
-    for name, parameter in parameters.items():
-        value = readers[name]()
-        if value.shape != parameter.shape:
-            raise CheckpointError(
-                f"{where}: {name} has shape {tuple(value.shape)}, the config asks for {tuple(parameter.shape)}."
-            )
-        loaded = value.to(device=device, dtype=dtype, copy=True)
-        owner, _, leaf = name.rpartition(".")
-        setattr(module.get_submodule(owner), leaf, nn.Parameter(loaded, requires_grad=False))
-        num_bytes += loaded.numel() * loaded.element_size()
-    return num_bytes
-
-
-def memory_needed(module: nn.Module, dtype: torch.dtype) -> int:
-    """Bytes the parameters of `module` will take in `dtype`; the module may live on the meta device."""
-    return sum(parameter.numel() for parameter in module.parameters()) * dtype.itemsize
-
-
-def check_memory(needed: int, device: torch.device, *, what: str) -> None:
-    """Raise NotEnoughMemoryError when `needed` bytes are more than are free now. Unknown free memory passes."""
-    available = available_memory(device)
-    if available is not None and needed > available:
-        raise NotEnoughMemoryError(what, needed, available, str(device))
-
-
-def available_memory(device: torch.device) -> int | None:
-    """Free bytes on the device, or None where that cannot be told."""
-    if device.type == "cuda":
-        return int(torch.cuda.mem_get_info(device)[0])
-    if device.type != "cpu":
-        return None
-    limits = [_physical_memory(), _cgroup_memory()]
-    return min((limit for limit in limits if limit is not None), default=None)
-
-
-def _physical_memory() -> int | None:
-    try:
-        for line in Path("/proc/meminfo").read_text(encoding="ascii").splitlines():
-            if line.startswith("MemAvailable:"):
-                return int(line.split()[1]) * 1024
-        return os.sysconf("SC_AVPHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
-    except (OSError, ValueError, AttributeError):
-        return None
-
-
-def _cgroup_memory() -> int | None:
-    group = Path("/sys/fs/cgroup")
-    try:
-        limit = int((group / "memory.max").read_text(encoding="ascii"))
-        return limit - int((group / "memory.current").read_text(encoding="ascii"))
-    except (OSError, ValueError):  # no control group, or "max"
-        return None
-
-
-def _some(names: list[str]) -> str:
-    rest = f" and {len(names) - MAX_NAMED} more" if len(names) > MAX_NAMED else ""
-    return ", ".join(names[:MAX_NAMED]) + rest
+        module.load_state_dict(weights, strict=True)
+    except RuntimeError as error:
+        raise CheckpointError(f"{str(path)!r} does not fit its config.json: {error}") from error

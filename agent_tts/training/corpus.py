@@ -76,6 +76,11 @@ class Shard:
             parts.append(self.ids[tokens][pointers(self.ends[tokens], span.num_frames, 255)[:-1]])
         return np.concatenate(parts)
 
+    @cached_property
+    def codes(self) -> NDArray[np.uint16]:
+        """The frozen codec's codes, [frames, num_codebooks]."""
+        return np.fromfile(self.path / "codes.u16", np.uint16).reshape(self.num_frames, -1)
+
     def crop(self, frame: int, frames: int) -> tuple[NDArray, NDArray, NDArray]:
         """Audio, F0 and phonemes of a stretch of frames."""
         end = frame + frames
