@@ -18,8 +18,8 @@ from agent_tts.config import ModelConfig
 from agent_tts.errors import CheckpointError
 from agent_tts.models.checkpoint_config import read_model_config
 from agent_tts.models.dual_ar import DualAR
-from agent_tts.nn import weights
-from agent_tts.nn.weights import GetTensor, LoadReport
+from agent_tts.nn import tensor_files
+from agent_tts.nn.tensor_files import GetTensor, LoadReport
 
 logger = logging.getLogger(__name__)
 
@@ -79,13 +79,13 @@ def load_checkpoint(
         raise CheckpointError(f"{str(folder)!r} is not a folder. A folder with config.json and weights is expected.")
     config = read_model_config(folder)
     model = meta_model(config)
-    weights.check_memory(weights.memory_needed(model, dtype), device, what=f"{folder.name} in {dtype}")
+    tensor_files.check_memory(tensor_files.memory_needed(model, dtype), device, what=f"{folder.name} in {dtype}")
     readers, sources = _open_shards(folder) if config.layout == "fish_qwen3_omni" else _open_flat(folder)
     readers, ignored = _without_ignored(readers)
     theirs = {released_name(config, name): name for name, _ in model.named_parameters()}
-    weights.check_names(readers, theirs, where=str(folder))
+    tensor_files.check_names(readers, theirs, where=str(folder))
     ours = {theirs[name]: reader for name, reader in readers.items()}
-    num_bytes = weights.assign(model, ours, dtype=dtype, device=device, where=str(folder))
+    num_bytes = tensor_files.assign(model, ours, dtype=dtype, device=device, where=str(folder))
     for name, reason in ignored.items():
         logger.info("ignored %s: %s", name, reason)
     count = sum(parameter.numel() for parameter in model.parameters())
@@ -94,8 +94,8 @@ def load_checkpoint(
 
 def _open_shards(folder: Path) -> tuple[dict[str, GetTensor], tuple[str, ...]]:
     if not (folder / INDEX).exists():
-        return weights.open_safetensors(folder / "model.safetensors"), ("model.safetensors",)
-    weight_map = weights.read_json(folder / INDEX).get("weight_map")
+        return tensor_files.open_safetensors(folder / "model.safetensors"), ("model.safetensors",)
+    weight_map = tensor_files.read_json(folder / INDEX).get("weight_map")
     if not isinstance(weight_map, dict):
         raise CheckpointError(f"{folder / INDEX} has no weight_map (tensor name -> file).")
     readers: dict[str, GetTensor] = {}
@@ -103,13 +103,13 @@ def _open_shards(folder: Path) -> tuple[dict[str, GetTensor], tuple[str, ...]]:
     for shard in shards:
         if Path(shard).name != shard:
             raise CheckpointError(f"{folder / INDEX} names {shard!r}; a file beside it is expected.")
-        readers.update(weights.open_safetensors(folder / shard))
-    weights.check_names(readers, weight_map, where=f"{folder / INDEX}, against its shards")
+        readers.update(tensor_files.open_safetensors(folder / shard))
+    tensor_files.check_names(readers, weight_map, where=f"{folder / INDEX}, against its shards")
     return readers, tuple(shards)
 
 
 def _open_flat(folder: Path) -> tuple[dict[str, GetTensor], tuple[str, ...]]:
-    readers = weights.open_pth(folder / "model.pth")
+    readers = tensor_files.open_pth(folder / "model.pth")
     return {name.removeprefix("model."): reader for name, reader in readers.items()}, ("model.pth",)
 
 

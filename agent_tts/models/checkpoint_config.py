@@ -13,7 +13,7 @@ from typing import Any
 
 from agent_tts.config import ModelConfig, TransformerConfig, unknown_key
 from agent_tts.errors import CheckpointError
-from agent_tts.nn.weights import read_json
+from agent_tts.nn.tensor_files import read_json
 
 SAMPLE_RATE = 44_100
 FRAME_SAMPLES = 2_048

@@ -15,7 +15,7 @@ from agent_tts.config import ModelConfig
 from agent_tts.errors import CheckpointError, NotEnoughMemoryError
 from agent_tts.models.checkpoint import INDEX, load_checkpoint, meta_model, released_name
 from agent_tts.models.checkpoint_config import read_model_config
-from agent_tts.nn import weights
+from agent_tts.nn import tensor_files
 from tests.parity import fixtures
 
 S2_SECTION = {"norm_eps": 1e-6, "rope_base": 1_000_000, "n_head": 32, "n_local_heads": 8, "head_dim": 128}
@@ -181,7 +181,7 @@ def test_one_file_without_an_index_loads_too(copy) -> None:
     folder = copy("s2_tiny")
     readers: dict = {}
     for shard in folder.glob("*.safetensors"):
-        readers |= {name: read() for name, read in weights.open_safetensors(shard).items()}
+        readers |= {name: read() for name, read in tensor_files.open_safetensors(shard).items()}
     save_file(readers, folder / "model.safetensors")
     (folder / INDEX).unlink()
     assert load_checkpoint(folder).report.sources == ("model.safetensors",)
@@ -227,7 +227,7 @@ def test_a_folder_without_config_says_so(tmp_path: Path) -> None:
 
 
 def test_too_little_memory_is_noticed_before_reading(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(weights, "available_memory", lambda device: 1000)
-    monkeypatch.setattr(weights, "open_safetensors", lambda path: pytest.fail("read before the check"))
+    monkeypatch.setattr(tensor_files, "available_memory", lambda device: 1000)
+    monkeypatch.setattr(tensor_files, "open_safetensors", lambda path: pytest.fail("read before the check"))
     with pytest.raises(NotEnoughMemoryError, match="GiB are free"):
         load_checkpoint(fixtures.folder("s2_tiny"))
