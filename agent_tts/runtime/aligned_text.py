@@ -63,24 +63,21 @@ class AlignedText:
 
     def push(self, text: str) -> None:
         self._front_end.push(text)
-        self._take_units()
+        self._read_on()
 
     def flush(self) -> None:
         self._front_end.flush()
-        self._take_units()
+        self._read_on()
 
     def end(self) -> None:
         self._front_end.end()
-        self._take_units()
         self._ended = True
+        self._read_on()
 
     def readiness(self) -> Readiness:
-        if not self._segments:
-            return Readiness.DONE if self._ended else Readiness.WAITS_FOR_TEXT
-        segment = self._segments[0]
-        if segment.closed or segment.pointer + self._look_ahead < len(segment.tokens):
+        if self._can_step():
             return Readiness.CAN_STEP
-        return Readiness.WAITS_FOR_TEXT
+        return Readiness.DONE if self._ended and not self._segments else Readiness.WAITS_FOR_TEXT
 
     def begins_context(self) -> bool:
         return not self._segments[0].begun
@@ -110,6 +107,7 @@ class AlignedText:
         if result.segment_done:
             self._segments.popleft()
             self._num_done += 1
+        self._read_on()
         return ended
 
     def _ended_words(self, segment: _Segment, now_ms: float, *, all_of_them: bool) -> list[WordTime]:
@@ -124,8 +122,15 @@ class AlignedText:
             segment.word_start_ms = now_ms
         return ended
 
-    def _take_units(self) -> None:
-        for unit in self._front_end.take():
+    def _can_step(self) -> bool:
+        if not self._segments:
+            return False
+        segment = self._segments[0]
+        return segment.closed or segment.pointer + self._look_ahead < len(segment.tokens)
+
+    def _read_on(self) -> None:
+        """Read text up to what the next frame needs: the first frame of a long text waits for its first words only."""
+        while not self._can_step() and (unit := self._front_end.next_unit()) is not None:
             if not self._segments or self._segments[-1].closed:
                 self._segments.append(_Segment())
             segment = self._segments[-1]

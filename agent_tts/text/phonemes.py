@@ -87,7 +87,6 @@ class AlignedTextFrontEnd:
         self._segmenter = Segmenter()
         self._segment_tokens = 0  # of the open segment, given out so far
         self._last_character = ""
-        self._units: list[TextUnit] = []
 
     @property
     def num_characters(self) -> int:
@@ -97,35 +96,38 @@ class AlignedTextFrontEnd:
     def push(self, text: str) -> None:
         """Add text, as the writer writes it."""
         self._segmenter.push(text)
-        self._convert()
 
     def flush(self) -> None:
         """Speak what is there: the segment ends here."""
         self._segmenter.flush()
-        self._convert()
 
     def end(self) -> None:
         """No more text."""
         self.flush()
 
-    def take(self) -> list[TextUnit]:
-        """Units committed since the last call, in order."""
-        units, self._units = self._units, []
-        return units
+    def next_unit(self) -> TextUnit | None:
+        """The next committed unit, None when there is none yet. Reads no more text than that takes.
 
-    # -----------------------------------------------------------------------------------------------------------------
-
-    def _convert(self) -> None:
-        pieces = self._segmenter.take()
-        for piece in pieces:
+        So the first unit of a long text costs no more than that of a short one.
+        """
+        while (piece := self._segmenter.next_piece()) is not None:
             unit = self._unit(piece)
-            if unit is not None:
-                self._units.append(unit)
             if piece.closes_segment:
                 self._segment_tokens = 0
                 self._last_character = ""
-        if pieces and pieces[-1].closes_segment:
-            self._segmenter.drop_before(pieces[-1].end)
+                self._segmenter.drop_before(piece.end)
+            if unit is not None:
+                return unit
+        return None
+
+    def take(self) -> list[TextUnit]:
+        """All units committed since the last call, in order."""
+        units = []
+        while (unit := self.next_unit()) is not None:
+            units.append(unit)
+        return units
+
+    # -----------------------------------------------------------------------------------------------------------------
 
     def _unit(self, piece: Piece) -> TextUnit | None:
         tokens: list[int] = []

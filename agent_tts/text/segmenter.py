@@ -12,6 +12,7 @@ sense: it ends the segment where it stands.
 from __future__ import annotations
 
 import re
+from collections import deque
 
 from agent_tts.text.boundaries import (
     Boundary,
@@ -37,17 +38,18 @@ _WORD = re.compile(rf"\S{{1,{MAX_WORD_CHARACTERS}}}")
 
 
 class Segmenter:
-    """One utterance's text, pushed in any portions; `take()` gives the pieces committed since the last call."""
+    """One utterance's text, pushed in any portions; `next_piece()` gives one committed piece after the other."""
 
     def __init__(self) -> None:
         self._text = ""
         self._base = 0  # characters dropped in front of _text
         self._scanned = 0  # all words that end before this position have been judged
+        self._flushes: deque[int] = deque()  # positions behind _scanned where a segment ends whatever stands there
         self._words: list[tuple[int, int]] = []  # of the open segment
         self._piece_first = 0  # index of the open piece's first word
         self._length = 0.0
         self._spoken_first_piece = False
-        self._pieces: list[Piece] = []
+        self._pieces: deque[Piece] = deque()
 
     @property
     def num_characters(self) -> int:
@@ -57,21 +59,20 @@ class Segmenter:
     def push(self, text: str) -> None:
         """Add text. A word is judged when the white space behind it has arrived."""
         self._text += text
-        self._scan(final=False)
 
     def flush(self) -> None:
         """End the segment here: nothing that follows changes what has been pushed."""
-        self._scan(final=True)
-        if self._words:
-            self._commit(None, closes=True, sentence=True)
+        self._flushes.append(self.num_characters)
 
-    def take(self) -> list[Piece]:
-        """Pieces committed since the last call, in order."""
-        pieces, self._pieces = self._pieces, []
-        return pieces
+    def next_piece(self) -> Piece | None:
+        """The next piece, None when the text so far commits no more. Looks no further than it must."""
+        while not self._pieces:
+            if not self._judge_next_word():
+                return None
+        return self._pieces.popleft()
 
     def text(self, start: int, end: int) -> str:
-        """Pushed text of a piece or of its segment; kept until the segment has been closed and taken."""
+        """Pushed text of a piece or of its segment; kept until drop_before()."""
         assert start >= self._base, "this text has been dropped"
         return self._text[start - self._base : end - self._base]
 
@@ -84,18 +85,25 @@ class Segmenter:
 
     # -----------------------------------------------------------------------------------------------------------------
 
-    def _scan(self, *, final: bool) -> None:
-        for match in _WORD.finditer(self._text, self._scanned - self._base):
-            start, end = self._base + match.start(), self._base + match.end()
-            complete = end < self.num_characters or match.end() - match.start() == MAX_WORD_CHARACTERS
-            if not complete and not final:
-                return
-            self._judge(start, end)
-            self._words.append((start, end))
-            self._length += estimated_length(match.group())
-            self._scanned = end
-        if final:
-            self._scanned = self.num_characters
+    def _judge_next_word(self) -> bool:
+        """Judge one word, or one flush. False when neither is there."""
+        limit = self._flushes[0] if self._flushes else self.num_characters
+        match = _WORD.search(self._text, self._scanned - self._base, limit - self._base)
+        if match is None:
+            if not self._flushes:
+                return False
+            self._scanned = self._flushes.popleft()
+            if self._words:
+                self._commit(None, closes=True, sentence=True)
+            return True
+        start, end = self._base + match.start(), self._base + match.end()
+        if end == limit and not self._flushes and end - start < MAX_WORD_CHARACTERS:
+            return False
+        self._judge(start, end)
+        self._words.append((start, end))
+        self._length += estimated_length(match.group())
+        self._scanned = end
+        return True
 
     def _judge(self, start: int, end: int) -> None:
         """Decide what ends between the last word and the one that begins at `start`."""

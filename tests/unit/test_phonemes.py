@@ -124,3 +124,27 @@ def test_no_text_breaks_the_front_end(seed: int) -> None:
     units = units_of(text)
     assert all(token < 178 for unit in units for token in unit.token_ids)
     assert units_of(text, generator.sample(range(300), 80)) == units
+
+
+def test_the_first_unit_of_a_long_text_reads_no_further_than_that_of_a_short_one() -> None:
+    """The time to the first frame must not grow with the text behind it."""
+
+    class Counting:
+        def __init__(self) -> None:
+            self.num_chunks = 0
+
+        def phonemes(self, chunks: list) -> list[str]:
+            self.num_chunks += len(chunks)
+            return shared_phonemizer().phonemes(chunks)
+
+        def ids(self, phonemes: str) -> tuple[int, ...]:
+            return shared_phonemizer().ids(phonemes)
+
+    counts = []
+    for repeats in (1, 100):
+        counting = Counting()
+        front = AlignedTextFrontEnd(counting)
+        front.push("Good morning everyone, this is a test of the text. " * repeats)
+        assert front.next_unit() is not None
+        counts.append(counting.num_chunks)
+    assert counts[0] == counts[1]

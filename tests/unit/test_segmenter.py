@@ -16,6 +16,13 @@ STORY = (
 )
 
 
+def take(segmenter: Segmenter) -> list[Piece]:
+    pieces = []
+    while (piece := segmenter.next_piece()) is not None:
+        pieces.append(piece)
+    return pieces
+
+
 def pieces_of(text: str, cuts: list[int] | None = None, flushes: tuple[int, ...] = ()) -> list[Piece]:
     segmenter, pieces, position = Segmenter(), [], 0
     for cut in sorted({*(cuts or []), *flushes, len(text)}):
@@ -23,9 +30,9 @@ def pieces_of(text: str, cuts: list[int] | None = None, flushes: tuple[int, ...]
         position = cut
         if cut in flushes:
             segmenter.flush()
-        pieces += segmenter.take()
+        pieces += take(segmenter)
     segmenter.flush()
-    return pieces + segmenter.take()
+    return pieces + take(segmenter)
 
 
 def segments_of(text: str) -> list[str]:
@@ -122,7 +129,7 @@ def test_no_piece_ends_inside_what_is_read_as_one(text: str) -> None:
 def test_the_first_piece_is_short_and_comes_before_the_sentence_is_complete() -> None:
     segmenter = Segmenter()
     segmenter.push("Good morning everyone who ")
-    (piece,) = segmenter.take()
+    (piece,) = take(segmenter)
     assert segmenter.text(piece.start, piece.end) == "Good morning everyone"
     assert not piece.closes_segment
 
@@ -130,7 +137,7 @@ def test_the_first_piece_is_short_and_comes_before_the_sentence_is_complete() ->
 def test_a_piece_waits_until_the_next_word_is_complete() -> None:
     segmenter = Segmenter()
     segmenter.push("Good morning everyone wh")
-    assert segmenter.take() == []
+    assert take(segmenter) == []
 
 
 def test_no_piece_ends_behind_a_word_that_leans_on_the_next() -> None:
@@ -148,7 +155,7 @@ def test_text_without_spaces_is_cut_and_forgotten() -> None:
     segmenter = Segmenter()
     for _ in range(50):
         segmenter.push("x" * 100)
-        for piece in segmenter.take():
+        for piece in take(segmenter):
             if piece.closes_segment:
                 segmenter.drop_before(piece.end)
     assert segmenter.num_characters == 5000
