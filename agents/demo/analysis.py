@@ -1,0 +1,153 @@
+"""From the recording of a call and what the agent saw of it to ledger rows and verdicts. Pure; prints nothing."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import numpy as np
+
+from agent_tts.metrics import STAGES, BargeInRow
+from agents.demo.conversation import Record, Reply
+from evals.measure import Samples, audible_ms, last_audible, speech_onset
+
+GRACE_S = 0.5
+"""What was in the network and the jitter buffers when the transport was cleared has been heard by then."""
+LONGEST_STOP_S = 2.0
+SPEAKS_BEFORE_S = 10.0
+
+
+@dataclass(frozen=True, slots=True)
+class Recording:
+    """Both ends of the line at the caller, sample-synchronous, from `start_s` of the monotonic clock on."""
+
+    start_s: float
+    rate: int
+    mouth: Samples
+    ear: Samples
+
+    @classmethod
+    def load(cls, path: Path) -> Recording:
+        with np.load(path) as data:
+            return cls(float(data["start_s"]), int(data["rate"]), data["mouth"], data["ear"])
+
+    def sample(self, at_s: float) -> int:
+        return min(max(0, round((at_s - self.start_s) * self.rate)), len(self.ear))
+
+    def time_s(self, sample: int | None) -> float | None:
+        return None if sample is None else self.start_s + sample / self.rate
+
+
+@dataclass(frozen=True, slots=True)
+class Check:
+    """One thing that has to be true of a call."""
+
+    name: str
+    passed: bool
+    detail: str
+
+
+@dataclass(frozen=True, slots=True)
+class Story:
+    """The call, analysed. Times are of the monotonic clock.
+
+    Attributes:
+        row: The interruption, None when the agent did not take it for one.
+        question_ends_s: Ends of the caller's questions.
+        reply_starts_s: First sound of each reply at the ear, None when it was not heard.
+    """
+
+    row: BargeInRow | None
+    question_ends_s: list[float]
+    reply_starts_s: list[float | None]
+
+
+def analyse(recording: Recording, record: Record, questions: dict[str, int]) -> Story:
+    """Lay the recording over what the agent saw.
+
+    Args:
+        recording: The caller's mouth and ear.
+        record: The agent's side.
+        questions: Samples of each of the caller's speech files.
+    """
+    asked = [event for event in record.events if event["event"] in ("asks", "interrupts")]
+    ends = [recording.start_s + (event["start"] + questions[event["file"]]) / recording.rate for event in asked]
+    starts = [_first_sound_s(recording, at_s) for at_s in record.bot_started_s]
+    interrupts = record.event("interrupts")
+    row = _interruption(recording, record, interrupts["start"]) if interrupts else None
+    return Story(row, ends, starts)
+
+
+def checks(story: Story, record: Record) -> list[Check]:
+    """What the demo fails on."""
+    row, answer = story.row, record.event("hears_answer")
+    stop_ms = row.since_onset_ms("silence_s") if row else None
+    reply = record.replies[-1] if record.replies else Reply()
+    return [
+        Check(
+            "the agent stopped when it was talked over",
+            stop_ms is not None and stop_ms <= 1000 * LONGEST_STOP_S and row is not None and row.abort_s is not None,
+            "it did not" if stop_ms is None else f"silent {stop_ms:.0f} ms after the caller's first sound",
+        ),
+        Check(
+            "nothing stale was handed on or heard afterwards",
+            row is not None and not row.stale_frames and row.stale_ms == 0,
+            "no interruption" if row is None else f"{row.stale_frames} frames, {row.stale_ms:.0f} ms",
+        ),
+        Check(
+            "the second question was answered",
+            answer is not None and len(record.replies) >= 2,
+            f"{len(reply.said.split())} words" if answer else "no answer was heard",
+        ),
+    ]
+
+
+def _interruption(recording: Recording, record: Record, start: int) -> BargeInRow | None:
+    onset_s = recording.time_s(speech_onset(recording.mouth, recording.rate, start))
+    rows = [
+        row for row in record.rows if onset_s is not None and row.decision_s is not None and row.decision_s >= onset_s
+    ]
+    if onset_s is None or not rows:
+        return None
+    row = replace(rows[0], onset_s=onset_s)
+    next_start_s = next((at_s for at_s in record.bot_started_s if at_s > (row.decision_s or onset_s)), None)
+    begin = recording.sample(max((at_s for at_s in record.bot_started_s if at_s < onset_s), default=onset_s))
+    begin_s = recording.time_s(speech_onset(recording.ear, recording.rate, begin)) or onset_s
+    limit = recording.sample((row.cleared_s or row.decision_s or onset_s) + GRACE_S)
+    end = recording.sample(next_start_s) if next_start_s is not None else len(recording.ear)
+    silence = last_audible(recording.ear, recording.rate, begin, min(limit, end))
+    silence_s = max(onset_s, recording.time_s(silence) or onset_s)
+    answered = _first_sound_s(recording, next_start_s) if next_start_s is not None else None
+    return replace(
+        row,
+        silence_s=silence_s,
+        next_audio_s=answered,
+        heard_ms=1000 * (silence_s - begin_s),
+        stale_ms=audible_ms(recording.ear, recording.rate, min(limit, end), end),
+        next_ttfa_ms=_ttfa_after(record, row.utterance_id),
+        leaked_ms=_leaked(recording, row, silence_s),
+    )
+
+
+def _leaked(recording: Recording, row: BargeInRow, silence_s: float) -> dict[str, float]:
+    leaked = {}
+    for name, _ in STAGES:
+        moment_s = getattr(row, name)
+        if moment_s is not None and name != "silence_s":
+            part = recording.sample(moment_s), recording.sample(max(moment_s, silence_s))
+            leaked[name] = audible_ms(recording.ear, recording.rate, *part)
+    return leaked
+
+
+def _ttfa_after(record: Record, utterance_id: str) -> float | None:
+    """TTFA of the reply that follows an utterance."""
+    metrics = [reply.metrics for reply in record.replies if reply.metrics is not None]
+    names = [item.utterance_id for item in metrics]
+    following = names.index(utterance_id) + 1 if utterance_id in names else len(names)
+    return metrics[following].ttfa_playable_ms if following < len(metrics) else None
+
+
+def _first_sound_s(recording: Recording, at_s: float) -> float | None:
+    sample = speech_onset(recording.ear, recording.rate, recording.sample(at_s))
+    sound_s = recording.time_s(sample)
+    return sound_s if sound_s is not None and sound_s < at_s + SPEAKS_BEFORE_S else None
