@@ -30,8 +30,9 @@ class EngineReply:
         self._ack = self._utterance.abort()
 
     async def released(self) -> None:
-        if self._ack is not None:
-            await self._ack.released()
+        # After its end an abort changes nothing; its acknowledgement is how one waits for the metrics.
+        self._ack = self._ack or self._utterance.abort()
+        await self._ack.released()
 
     def pause(self) -> None:
         self._utterance.pause()

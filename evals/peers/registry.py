@@ -1,0 +1,82 @@
+"""Names to peers, and the command-line options that describe one."""
+
+from __future__ import annotations
+
+import argparse
+import os
+from collections.abc import Callable
+from pathlib import Path
+
+from evals.peers.base import Abilities, Peer
+from evals.peers.engine import EnginePeer
+from evals.peers.libraries import EspeakPeer, HibariPeer, KokoroPeer, PiperPeer
+from evals.peers.sentences import BY_SENTENCE
+from evals.peers.tone import TonePeer
+from evals.peers.wire import BY_WIRE, WirePeer
+
+DEFAULT_RATES = {"openai": 24_000, "fish": 44_100, "http": 24_000}
+
+
+def add_options(parser: argparse.ArgumentParser) -> None:
+    """Options of every evaluation that takes a peer."""
+    group = parser.add_argument_group("peer")
+    group.add_argument("--peer", default="engine", choices=sorted(MAKERS), help="what is evaluated (default: engine)")
+    group.add_argument(
+        "--model", default=None, help="engine: bundled, a checkpoint folder or an address; servers: model"
+    )
+    group.add_argument("--voice", default="default", help="voice to speak with")
+    group.add_argument("--lead-ms", type=float, default=None, help="engine, tone: how far ahead of playout it may be")
+    group.add_argument("--url", default=None, help="servers: address of the API, such as http://127.0.0.1:8000/v1")
+    group.add_argument("--key-env", default="OPENAI_API_KEY", help="servers: environment variable that holds the key")
+    group.add_argument("--rate", type=int, default=None, help="servers: Hz of raw audio without a WAV header")
+    group.add_argument(
+        "--chunking", default="sentence", choices=("sentence", "whole"), help="servers: text per request"
+    )
+    group.add_argument("--model-file", type=Path, default=None, help="kokoro: the .onnx model")
+    group.add_argument("--voice-file", type=Path, default=None, help="piper: .onnx voice; kokoro: .bin voice")
+
+
+def make_peer(options: argparse.Namespace) -> Peer:
+    """The peer that the options describe; not yet open."""
+    return MAKERS[options.peer](options)
+
+
+def _engine(options: argparse.Namespace) -> Peer:
+    return EnginePeer(options.model or "bundled", lead_ms=options.lead_ms)
+
+
+def _tone(options: argparse.Namespace) -> Peer:
+    return TonePeer(lead_ms=options.lead_ms)
+
+
+def _wire(options: argparse.Namespace) -> Peer:
+    if not options.url:
+        raise SystemExit(f"--peer {options.peer} needs --url")
+    return WirePeer(
+        options.peer,
+        options.url,
+        key=os.environ.get(options.key_env),
+        model=options.model or ("tts-1" if options.peer == "openai" else ""),
+        sample_rate=options.rate or DEFAULT_RATES[options.peer],
+        chunking=options.chunking,
+    )
+
+
+MAKERS: dict[str, Callable[[argparse.Namespace], Peer]] = {
+    "engine": _engine,
+    "tone": _tone,
+    "hibari": lambda options: HibariPeer(),
+    "espeak": lambda options: EspeakPeer(),
+    "piper": lambda options: PiperPeer(options.voice_file),
+    "kokoro": lambda options: KokoroPeer(options.model_file, options.voice_file),
+    "openai": _wire,
+    "fish": _wire,
+    "http": _wire,
+}
+
+ABILITIES: dict[str, Abilities] = {
+    "engine": EnginePeer.abilities,
+    "tone": TonePeer.abilities,
+    **dict.fromkeys(("hibari", "espeak", "piper", "kokoro"), BY_SENTENCE),
+    **dict.fromkeys(("openai", "fish", "http"), BY_WIRE),
+}

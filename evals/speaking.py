@@ -1,0 +1,148 @@
+"""Runs replies against a peer and records what came when. Collects only; every figure is computed in metrics_*.py."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from evals.load import ClosedLoop, Load, OpenLoop
+from evals.metrics_stream import Arrival, ReplyRecord
+from evals.peers.base import Peer, Reply
+from evals.texts import Token, at_once
+
+Feed = Callable[[str], Sequence[Token]]
+Progress = Callable[[int, int], None]
+
+STUCK_S = 60.0
+"""Longest wait for the next piece of audio; then the reply has failed."""
+
+
+@dataclass(frozen=True, slots=True)
+class Manner:
+    """How replies are asked for: the pace of their text, and the voice."""
+
+    feed: Feed = at_once
+    voice: str = "default"
+
+
+AT_ONCE = Manner()
+
+
+async def speak(
+    peer: Peer, text: str, manner: Manner = AT_ONCE, *, planned_s: float | None = None, load: str = ""
+) -> ReplyRecord:
+    """One reply from its first text to its last sample. Errors of the peer end up in the record, not here."""
+    now = asyncio.get_running_loop().time
+    started_s = now()
+    reply = peer.reply(voice=manner.voice)
+    pushed: list[float] = []
+    feeding = asyncio.create_task(_feed(reply, manner.feed(text), pushed))
+    arrivals: list[Arrival] = []
+    pieces: list[np.ndarray] = []
+    error: str | None = None
+    try:
+        async with asyncio.timeout(STUCK_S) as patience:
+            async for piece in reply:
+                arrivals.append(Arrival(now(), len(piece.pcm)))
+                pieces.append(piece.pcm)
+                patience.reschedule(now() + STUCK_S)
+            await feeding
+        await reply.released()
+    except TimeoutError:
+        error = "stuck"
+    except (OSError, RuntimeError, ValueError, *peer_errors()) as failure:
+        error = type(failure).__name__
+    finally:
+        feeding.cancel()
+        if error is not None:
+            reply.abort()
+    begin = pushed[0] if pushed else started_s
+    return ReplyRecord(
+        text=text,
+        sample_rate=peer.sample_rate,
+        planned_s=started_s if planned_s is None else planned_s,
+        started_s=started_s,
+        first_text_s=begin,
+        last_text_s=pushed[-1] if pushed else begin,
+        arrivals=tuple(arrivals),
+        pcm=np.concatenate(pieces) if pieces else np.zeros(0, np.int16),
+        error=error,
+        load=load,
+        voice=manner.voice,
+        engine=reply.facts(),
+    )
+
+
+def peer_errors() -> tuple[type[Exception], ...]:
+    """What a peer may raise besides Python's own: agent_tts's tree, and aiohttp's where it is installed."""
+    from agent_tts import AgentTTSError
+
+    try:
+        import aiohttp
+    except ImportError:
+        return (AgentTTSError,)
+    return (AgentTTSError, aiohttp.ClientError)
+
+
+async def run_load(
+    peer: Peer, load: Load, texts: Iterator[str], manner: Manner, progress: Progress = lambda done, total: None
+) -> list[ReplyRecord]:
+    """All replies of a load, in the order in which they were planned."""
+    if isinstance(load, ClosedLoop):
+        return await _run_closed(peer, load, texts, manner, progress)
+    return await _run_open(peer, load, texts, manner, progress)
+
+
+async def _run_open(
+    peer: Peer, load: OpenLoop, texts: Iterator[str], manner: Manner, progress: Progress
+) -> list[ReplyRecord]:
+    loop, done = asyncio.get_running_loop(), 0
+    begin_s = loop.time()
+
+    async def one(at_s: float, text: str) -> ReplyRecord:
+        nonlocal done
+        await asyncio.sleep(begin_s + at_s - loop.time())
+        record = await speak(peer, text, manner, planned_s=begin_s + at_s, load=load.name)
+        done += 1
+        progress(done, len(load.starts_s))
+        return record
+
+    return list(await asyncio.gather(*(one(at_s, next(texts)) for at_s in load.starts_s)))
+
+
+async def _run_closed(
+    peer: Peer, load: ClosedLoop, texts: Iterator[str], manner: Manner, progress: Progress
+) -> list[ReplyRecord]:
+    records: list[ReplyRecord] = []
+    left = iter(range(load.num_replies))
+
+    async def worker() -> None:
+        for _ in left:
+            records.append(await speak(peer, next(texts), manner, load=load.name))
+            progress(len(records), load.num_replies)
+
+    await asyncio.gather(*(worker() for _ in range(load.in_flight)))
+    return records
+
+
+def audio_seconds_per_second(records: Iterable[ReplyRecord]) -> float | None:
+    """Audio that arrived, over the time from the first text to the last sample of all of them."""
+    came = [record for record in records if record.arrivals]
+    if not came:
+        return None
+    span_s = max(record.arrivals[-1].at_s for record in came) - min(record.first_text_s for record in came)
+    return sum(record.audio_ms for record in came) / 1000 / span_s if span_s > 0 else None
+
+
+async def _feed(reply: Reply, tokens: Sequence[Token], pushed: list[float]) -> None:
+    loop = asyncio.get_running_loop()
+    begin_s = loop.time()
+    for token in tokens:
+        if (wait_s := begin_s + token.at_s - loop.time()) > 0:
+            await asyncio.sleep(wait_s)
+        pushed.append(loop.time())
+        reply.push_text(token.text)
+    reply.end_text()
