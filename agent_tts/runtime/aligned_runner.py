@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from pathlib import Path
 
 import numpy as np
 import torch
@@ -16,8 +17,10 @@ from torch import Tensor
 
 from agent_tts.cache.kv_pool import KVPool
 from agent_tts.codec.source_filter import SourceFilterDecoder
-from agent_tts.config import EngineConfig
+from agent_tts.codec.source_filter_checkpoint import load_source_filter
+from agent_tts.config import AlignedConfig, EngineConfig
 from agent_tts.models.aligned import AlignedDualAR
+from agent_tts.models.aligned_checkpoint import load_aligned
 from agent_tts.models.sampling import draw, rank
 from agent_tts.runtime.aligned_text import AlignedText, AlignedWork
 from agent_tts.runtime.step import FloatPcm, Row, RowResult, StepPlan, StepResult
@@ -34,33 +37,12 @@ MAX_FRAMES_ON_TOKEN = 50
 """Two seconds on one phoneme: then the pointer moves on whatever was drawn, so that speech surely ends."""
 
 
-@dataclass(frozen=True, slots=True)
-class AlignedSampling:
-    """How the checkpoint wants to be sampled where a request does not say."""
-
-    temperature: float = 0.6
-    top_p: float = 0.8
-    fast_temperature: float = 0.3
-    fast_top_p: float = 1.0
-    advance_temperature: float = 0.8
-
-    def of(self, wanted: SamplingParams) -> tuple[float, float, float, float, float]:
-        """(temperature, top_p, fast temperature, fast top_p, advance temperature) of one request."""
-        return (
-            _first(wanted.temperature, self.temperature),
-            _first(wanted.top_p, self.top_p),
-            _first(wanted.fast_temperature, self.fast_temperature),
-            _first(wanted.fast_top_p, self.fast_top_p),
-            self.advance_temperature,
-        )
-
-
 @dataclass(slots=True)
 class _Slot:
     """What one running utterance carries from step to step."""
 
     noise: np.random.Generator
-    sampling: tuple[float, float, float, float, float]
+    sampling: tuple[float, float, float, float, float]  # see _sampling()
     ids: list[int] = field(default_factory=list)
     text: Tensor | None = None  # [tokens, slow dim]
     closed: bool = False
@@ -81,9 +63,9 @@ class AlignedRunner:
         config: EngineConfig,
         *,
         name: str,
-        sampling: AlignedSampling | None = None,
     ) -> None:
-        slow = model.config.slow
+        slow, aligned = model.config.slow, model.config.aligned
+        assert aligned is not None
         self.model_name = name
         self.voices: tuple[str, ...] = ("default",)
         self.sample_rate = model.config.sample_rate
@@ -91,7 +73,7 @@ class AlignedRunner:
         self._model, self._decoder = model.eval(), decoder.eval()
         self._window = slow.window
         self._num_advances = model.max_advance + 1
-        self._sampling = sampling or AlignedSampling()
+        self._recommended = aligned
         self._num_threads = config.num_threads
         self._pool = KVPool(slow.num_layers, config.num_pages, config.page_size, slow.num_kv_heads, slow.head_dim)
         self._codec = decoder.init_state(config.max_slots)
@@ -109,11 +91,14 @@ class AlignedRunner:
         slots = [self._feed(row) for row in plan.rows]
         hidden = self._slow(plan.rows, slots)
         noise = self._noise(slots)
-        temperature, top_p, fast_temperature, fast_top_p, advance_temperature = (
-            torch.tensor([slot.sampling for slot in slots]).unbind(1)
-        )
+        temperature, top_p, fast_temperature, fast_top_p, advance_temperature = torch.tensor(
+            [slot.sampling for slot in slots]
+        ).unbind(1)
         advance = draw(
-            rank(self._model.advance_logits(hidden)), noise[:, -1, : self._num_advances], advance_temperature, EVERYTHING
+            rank(self._model.advance_logits(hidden)),
+            noise[:, -1, : self._num_advances],
+            advance_temperature,
+            EVERYTHING,
         )
         advance = self._keep_moving(slots, advance)
         first = draw(rank(self._model.c0_logits(hidden, advance), RANKS), noise[:, 0], temperature, top_p)
@@ -142,7 +127,7 @@ class AlignedRunner:
         work: AlignedWork = row.work.payload
         if row.opens:
             seed = np.random.Philox(row.seed)
-            self._slots[row.slot] = _Slot(np.random.Generator(seed), self._sampling.of(row.sampling))
+            self._slots[row.slot] = _Slot(np.random.Generator(seed), _sampling(row.sampling, self._recommended))
         slot = self._slots[row.slot]
         if work.begins_segment:
             slot.ids, slot.text, slot.previous = [], None, None
@@ -200,5 +185,21 @@ def _encoded(slot: _Slot) -> Tensor:
     return slot.text
 
 
+def _sampling(wanted: SamplingParams, otherwise: AlignedConfig) -> tuple[float, float, float, float, float]:
+    """(temperature, top_p, fast temperature, fast top_p, advance temperature): a request's wishes, else the model's."""
+    return (
+        _first(wanted.temperature, otherwise.temperature),
+        _first(wanted.top_p, otherwise.top_p),
+        _first(wanted.fast_temperature, otherwise.fast_temperature),
+        _first(wanted.fast_top_p, otherwise.fast_top_p),
+        otherwise.advance_temperature,
+    )
+
+
 def _first(wanted: float | None, otherwise: float) -> float:
     return otherwise if wanted is None else wanted
+
+
+def load_aligned_runner(folder: Path, config: EngineConfig) -> AlignedRunner:
+    """The runner of a folder in the bundled layout. Raises CheckpointError."""
+    return AlignedRunner(load_aligned(folder), load_source_filter(folder), config, name=folder.name)

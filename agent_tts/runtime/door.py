@@ -64,6 +64,9 @@ class Door(Protocol):
     def sample_rate(self) -> int: ...
 
     @property
+    def frame_ms(self) -> float: ...
+
+    @property
     def model_name(self) -> str: ...
 
     @property

@@ -85,6 +85,10 @@ class LocalDoor:
         return self._loop.runner.sample_rate
 
     @property
+    def frame_ms(self) -> float:
+        return 1000 * self._loop.runner.frame_samples / self._loop.runner.sample_rate
+
+    @property
     def model_name(self) -> str:
         return self._loop.runner.model_name
 
@@ -104,7 +108,6 @@ class LocalDoor:
     def line(self, order: Order) -> LocalLine:
         runner, config = self._loop.runner, self._config
         seed = next((seed for seed in (order.sampling.seed, config.seed) if seed is not None), secrets.randbits(32))
-        frame_ms = 1000 * runner.frame_samples / runner.sample_rate
         request = Request(
             id=order.utterance_id,
             voice=order.voice,
@@ -113,8 +116,8 @@ class LocalDoor:
             source=runner.new_text(order.voice),
             stream=AudioStream(order.utterance_id, order.voice, runner.sample_rate),
             lead_limit_ms=order.lead_ms or config.lead_ms,
-            max_frames=int(config.max_utterance_ms // frame_ms),
-            frame_ms=frame_ms,
+            max_frames=int(config.max_utterance_ms // self.frame_ms),
+            frame_ms=self.frame_ms,
         )
         return LocalLine(request, self._loop)
 
