@@ -144,6 +144,8 @@ class EngineStats:
     prompt_tokens: int
     cached_tokens: int
     evicted_tokens: int
+    pinned_pages: int = 0
+    """Of the cached and held ones: KV of voices that is never evicted."""
 
     @property
     def hit_rate(self) -> float:

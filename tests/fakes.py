@@ -104,6 +104,7 @@ class ToneRunner:
     frames_per_word: int = 4
     voices: tuple[str, ...] = ("default", "other")
     prompts: dict[str, tuple[Hashable, ...]] = field(default_factory=dict)
+    voice_prefixes: dict[str, tuple[Hashable, ...]] = field(default_factory=dict)
     window: int | None = None
     amplitude: float = 0.3
     frequency_hz: float = 400.0
@@ -123,6 +124,9 @@ class ToneRunner:
 
     def new_text(self, voice: str) -> FakeText:
         return FakeText(self.frames_per_word, self.window, self.prompts.get(voice, ()))
+
+    def voice_keys(self, voice: str) -> Sequence[Hashable]:
+        return self.voice_prefixes.get(voice, ())
 
     def run(self, plan: StepPlan) -> StepResult:
         if self.gate is not None:

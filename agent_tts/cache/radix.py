@@ -44,7 +44,7 @@ class PrefixCache:
 
     def __init__(self, pages: PageAllocator, page_size: int) -> None:
         self._pages = pages
-        self._page_size = page_size
+        self.page_size = page_size
         self._root = Node(page=-1, keys=(), parent=None)
         self._clock = 0
         self.evicted_tokens = 0
@@ -59,7 +59,7 @@ class PrefixCache:
             node = child
             node.last_used = self._tick()
             pages.append(node.page)
-        return Match(node, tuple(pages), len(pages) * self._page_size)
+        return Match(node, tuple(pages), len(pages) * self.page_size)
 
     def lock(self, match: Match) -> None:
         """Keep a matched path from eviction until unlock()."""
@@ -88,7 +88,7 @@ class PrefixCache:
             child.last_used = self._tick()
             node = child
             path.append(node.page)
-        return Match(node, tuple(path), len(path) * self._page_size)
+        return Match(node, tuple(path), len(path) * self.page_size)
 
     def evict(self, count: int) -> int:
         """Give up to `count` unlocked pages back, least recently used leaves first. Returns how many."""
@@ -97,7 +97,7 @@ class PrefixCache:
             assert leaf.parent is not None
             del leaf.parent.children[leaf.keys]
             self._pages.release([leaf.page])
-            self.evicted_tokens += self._page_size
+            self.evicted_tokens += self.page_size
             evicted += 1
         return evicted
 
@@ -109,14 +109,14 @@ class PrefixCache:
         for node in self._nodes():
             assert node.parent is not None
             assert node.parent.children[node.keys] is node
-            assert len(node.keys) == self._page_size
+            assert len(node.keys) == self.page_size
             assert node.parent is self._root or node.parent.locks >= node.locks, "a child is locked, its parent is not"
         pages = self.pages()
         assert len(pages) == len(set(pages)), "a page stands in the tree twice"
 
     def _edges(self, keys: Sequence[Hashable]) -> Iterator[tuple[Hashable, ...]]:
-        for start in range(0, len(keys) - self._page_size + 1, self._page_size):
-            yield tuple(keys[start : start + self._page_size])
+        for start in range(0, len(keys) - self.page_size + 1, self.page_size):
+            yield tuple(keys[start : start + self.page_size])
 
     def _nodes(self) -> Iterator[Node]:
         stack = list(self._root.children.values())

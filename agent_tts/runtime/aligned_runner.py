@@ -7,7 +7,7 @@ segments of an utterance there is a short pause.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Hashable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -85,6 +85,9 @@ class AlignedRunner:
 
     def new_text(self, voice: str) -> AlignedText:
         return AlignedText(AlignedTextFrontEnd(shared_phonemizer()), self._model.look_ahead, self._window)
+
+    def voice_keys(self, voice: str) -> Sequence[Hashable]:
+        return ()  # aligned text has no prompt
 
     @torch.inference_mode()
     def run(self, plan: StepPlan) -> StepResult:

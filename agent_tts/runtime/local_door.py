@@ -78,6 +78,8 @@ class LocalDoor:
     def __init__(self, runner: Runner, config: EngineConfig) -> None:
         self._config = config
         self._loop = EngineLoop(runner, config)
+        for voice in runner.voices:
+            self._loop.scheduler.pins.want(voice, runner.voice_keys(voice))
         self._loop.start()
 
     @property
@@ -138,6 +140,7 @@ class LocalDoor:
             prompt_tokens=counters.prompt_tokens,
             cached_tokens=counters.cached_tokens,
             evicted_tokens=self._loop.scheduler.cache.evicted_tokens,
+            pinned_pages=books.pinned_pages,
         )
 
     def close(self) -> None:

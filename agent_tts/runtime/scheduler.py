@@ -11,6 +11,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 
 from agent_tts.cache.pages import PageAllocator
+from agent_tts.cache.pins import Pins
 from agent_tts.cache.radix import PrefixCache
 from agent_tts.config import EngineConfig
 from agent_tts.runtime.request import Request, RequestState
@@ -22,6 +23,8 @@ COMFORTABLE_LEAD_MS = 240.0
 """... and a listener with more than this ahead sits the step out, so that the urgent one's step is short."""
 MIN_WAIT_S = 0.005
 """A listener who stands still is asked again no more often than this."""
+MAX_PINNED_SHARE = 0.5
+"""Of all pages: what pinned voices may take together; the rest is for those who speak."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,6 +34,7 @@ class Books:
     free_pages: int
     held_pages: int
     cached_pages: int
+    pinned_pages: int
     total_pages: int
     free_slots: int
     total_slots: int
@@ -46,6 +50,7 @@ class Scheduler:
         self._free_slots = list(range(config.max_slots))
         self.pages = PageAllocator(config.num_pages)
         self.cache = PrefixCache(self.pages, config.page_size)
+        self.pins = Pins(self.cache, int(config.num_pages * MAX_PINNED_SHARE))
         self.waiting: deque[Request] = deque()
         self.running: list[Request] = []
         self.refused: list[Request] = []
@@ -154,6 +159,7 @@ class Scheduler:
         if request.prefix is not None:
             self.cache.unlock(request.prefix)
         request.prefix = match
+        self.pins.settle(request.voice)
 
     def _extend(self, request: Request, work: Work) -> bool:
         """Have pages for the new positions; give back those that have left the window."""
@@ -192,6 +198,7 @@ class Scheduler:
             free_pages=free,
             held_pages=len(held),
             cached_pages=max(0, self.pages.num_pages - free - len(held)),
+            pinned_pages=self.pins.num_pages,
             total_pages=self.pages.num_pages,
             free_slots=len(self._free_slots),
             total_slots=self._config.max_slots,
@@ -206,6 +213,7 @@ class Scheduler:
         assert books.cached_pages == len(set(self.cache.pages()) - held), books
         self.pages.check_invariants([*(request.pages for request in self.running), self.cache.pages()])
         self.cache.check_invariants()
+        self.pins.check_invariants()
         slots = [request.slot for request in self.running] + self._free_slots
         assert sorted(slot for slot in slots if slot is not None) == list(range(self._config.max_slots)), slots
         assert all(request.state is RequestState.WAITING and not request.pages for request in self.waiting)

@@ -152,6 +152,10 @@ class Runner(Protocol):
 
     def new_text(self, voice: str) -> TextSource: ...
 
+    def voice_keys(self, voice: str) -> Sequence[Hashable]:
+        """The prefix keys that every context of this voice begins with, to be pinned; empty = there are none."""
+        ...
+
     def run(self, plan: StepPlan) -> StepResult: ...
 
     def close_slot(self, slot: int) -> None:
