@@ -7,6 +7,7 @@ except ImportError as error:
 
 from agent_tts.livekit.binding import Binding, bind
 from agent_tts.livekit.playout import PlayoutReporter
+from agent_tts.livekit.room_output import RoomAudioOutput
 from agent_tts.livekit.tts import TTS, VoiceOptions
 
-__all__ = ["TTS", "Binding", "PlayoutReporter", "VoiceOptions", "bind"]
+__all__ = ["TTS", "Binding", "PlayoutReporter", "RoomAudioOutput", "VoiceOptions", "bind"]
