@@ -32,6 +32,8 @@ from agent_tts.types import TtsMetrics
 SETTLE_S = 0.25
 """A row is complete so long after the decision, when the pipeline shows that time has passed."""
 
+SAME_EVENT_S = 0.02
+
 _NS = 1e-9
 
 
@@ -67,7 +69,7 @@ class InterruptionLatencyObserver(BaseObserver):
         elif data.first_push and isinstance(frame, VADUserStartedSpeakingFrame):
             self._vad_s = now_s
         elif data.first_push and isinstance(frame, InterruptionFrame):
-            self._note_decision(now_s)
+            await self._note_decision(now_s)
         elif isinstance(frame, BotStoppedSpeakingFrame):
             if self._decision_s is not None and self._cleared_s is None:
                 self._cleared_s = now_s
@@ -87,7 +89,11 @@ class InterruptionLatencyObserver(BaseObserver):
         elif data.source is self._service and isinstance(frame, TTSAudioRawFrame) and self._decision_s is not None:
             self._pushed.append((now_s, frame.context_id or ""))
 
-    def _note_decision(self, now_s: float) -> None:
+    async def _note_decision(self, now_s: float) -> None:
+        """An interruption travels as two frames, up and down; speech in between makes the second one a new event."""
+        spoken_since = any(name not in self._aborted for _, name in self._pushed)
+        if self._decision_s is not None and now_s > self._decision_s + SAME_EVENT_S and spoken_since:
+            await self._complete()
         if self._decision_s is None:
             self._decision_s = now_s
             self._cleared_s = None

@@ -94,6 +94,7 @@ class AgentTTSService(TTSService):
         self._config = config
         self._word_delay_s = word_delay_ms / 1000
         self._turns: dict[str, Utterance] = {}
+        self._reports: set[asyncio.Task[None]] = set()
         self._speaking = asyncio.Lock()
         self._register_event_handler("on_utterance_aborted")
 
@@ -127,6 +128,7 @@ class AgentTTSService(TTSService):
 
     async def cleanup(self) -> None:
         self._abort_all()
+        await asyncio.gather(*self._reports)
         await super().cleanup()  # type: ignore[no-untyped-call]
         if self._owns_engine and self._engine is not None:
             await self._engine.close()
@@ -185,7 +187,9 @@ class AgentTTSService(TTSService):
         if utterance := self._turns.pop(context_id, None):
             ack = utterance.abort()
             if utterance.metrics is None or utterance.metrics.finish_reason is FinishReason.ABORTED:
-                self.create_task(self._report_abort(context_id, ack), name="report_abort")
+                report = self.create_task(self._report_abort(context_id, ack), name="report_abort")
+                self._reports.add(report)
+                report.add_done_callback(self._reports.discard)
 
     def _abort_all(self) -> None:
         for context_id in list(self._turns):
