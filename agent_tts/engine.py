@@ -75,6 +75,16 @@ class Engine:
         return self._door.sample_rate
 
     @property
+    def frame_ms(self) -> float:
+        """Audio of one codec frame: what a step adds."""
+        return self._door.frame_ms
+
+    @property
+    def max_waiting(self) -> int:
+        """Utterances that may be open at once."""
+        return self._door.max_waiting
+
+    @property
     def model_name(self) -> str:
         return self._door.model_name
 

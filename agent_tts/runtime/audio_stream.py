@@ -160,6 +160,11 @@ class AudioStream:
         return self._aborted
 
     @property
+    def ended(self) -> bool:
+        """Whether no further audio can come; what is there may not have been delivered yet."""
+        return self._aborted or self._ended
+
+    @property
     def drained(self) -> bool:
         """Whether the consumer has had everything it will ever get."""
         with self._lock:

@@ -3,26 +3,41 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
-from agent_tts.config import EngineConfig
+from agent_tts.config import EngineConfig, Environment
 from agent_tts.errors import CheckpointError
+from agent_tts.models.license_gate import require_license
 from agent_tts.runtime.step import Runner
+from agent_tts.text.prompt import Reference
 
 BUNDLED = "bundled"
 ALIGNED = "agent_tts_aligned"
 PROMPT_LAYOUTS = ("fish_qwen3_omni", "dual_ar")
 
 
-def load_runner(config: EngineConfig) -> Runner:
+FindVoices = Callable[[Path], Mapping[str, Reference]]
+"""Checkpoint folder -> the stored voices whose codes belong to its codec."""
+
+
+def load_runner(config: EngineConfig, find_voices: FindVoices = lambda folder: {}) -> Runner:
     """Load the model that `config.model` names. Slow: reads all weights.
 
+    Args:
+        find_voices: Asked for the stored voices of a layout that takes references.
+
     Raises:
+        LicenseNotAcceptedError: The licence of its weights has to be accepted first.
         CheckpointError: There is no such folder, it holds no config.json, or its layout is not supported.
     """
     folder = find_model(config.model)
     model_type = read_config(folder).get("model_type")
+    if config.model != BUNDLED and model_type in (ALIGNED, *PROMPT_LAYOUTS):
+        environment = Environment.read()
+        accept = config.accept_license or environment.accept_license
+        require_license(folder, model_type, accept=accept, cache_dir=environment.cache_dir)
     if model_type == ALIGNED:
         from agent_tts.runtime.aligned_runner import load_aligned_runner
 
@@ -30,7 +45,7 @@ def load_runner(config: EngineConfig) -> Runner:
     if model_type in PROMPT_LAYOUTS:
         from agent_tts.runtime.prompt_runner import load_prompt_runner
 
-        return load_prompt_runner(folder, config)
+        return load_prompt_runner(folder, config, find_voices(folder))
     allowed = ", ".join(repr(name) for name in (ALIGNED, *PROMPT_LAYOUTS))
     raise CheckpointError(f"{str(folder)!r} has model_type {model_type!r}. Supported: {allowed}.")
 

@@ -1,4 +1,4 @@
-"""What an Engine owes its caller, on the real loop and thread with a model that sings."""
+"""What an Engine owes its caller, on the real loop and thread with a model that sings, through each of its doors."""
 
 from __future__ import annotations
 
@@ -18,7 +18,13 @@ from agent_tts.errors import (
     TextAfterEndError,
     UnknownVoiceError,
 )
+from tests.doors import DOORS, in_process
 from tests.fakes import ToneRunner
+
+
+@pytest.fixture(params=DOORS)
+def open_engine(request):
+    return DOORS[request.param]
 
 
 @pytest.fixture
@@ -27,8 +33,8 @@ def runner():
 
 
 @pytest.fixture
-async def engine(runner):
-    async with Engine.from_runner(runner, EngineConfig(max_slots=4, max_waiting=32)) as engine:
+async def engine(runner, open_engine):
+    async with open_engine(runner, EngineConfig(max_slots=4, max_waiting=32)) as engine:
         yield engine
         await let_go(engine)
         assert engine.stats().free_slots == engine.stats().total_slots, "a slot was not given back"
@@ -208,8 +214,8 @@ async def test_refusals_name_the_value_and_what_is_allowed(engine):
             utterance.push_text("more")
 
 
-async def test_a_full_engine_says_so_and_takes_more_when_one_has_ended():
-    async with Engine.from_runner(ToneRunner(), EngineConfig(max_waiting=1)) as engine:
+async def test_a_full_engine_says_so_and_takes_more_when_one_has_ended(open_engine):
+    async with open_engine(ToneRunner(), EngineConfig(max_waiting=1)) as engine:
         first = engine.utterance()
         with pytest.raises(EngineBusyError, match="max_waiting is 1"):
             engine.utterance()
@@ -217,23 +223,32 @@ async def test_a_full_engine_says_so_and_takes_more_when_one_has_ended():
         engine.utterance().abort()
 
 
-async def test_use_after_close_is_a_typed_error():
-    engine = Engine.from_runner(ToneRunner())
-    await engine.close()
-    await engine.close()
-    with pytest.raises(EngineClosedError):
-        engine.utterance()
+async def test_use_after_close_is_a_typed_error(open_engine):
+    async with open_engine(ToneRunner()) as engine:
+        await engine.close()
+        await engine.close()
+        with pytest.raises(EngineClosedError):
+            engine.utterance()
 
 
-async def test_closing_ends_open_utterances_instead_of_leaving_them_hanging():
-    engine = Engine.from_runner(ToneRunner())
-    utterance = engine.utterance()
-    utterance.push_text("waits for more")
-    reading = asyncio.create_task(anext(aiter(utterance), None))
-    await asyncio.sleep(0)
-    await engine.close()
-    await reading
-    assert not [thread for thread in threading.enumerate() if thread.name == "agent-tts-engine"]
+async def test_closing_ends_open_utterances_instead_of_leaving_them_hanging(open_engine):
+    async with open_engine(ToneRunner()) as engine:
+        utterance = engine.utterance()
+        utterance.push_text("waits for more")
+        reading = asyncio.create_task(anext(aiter(utterance), None))
+        await asyncio.sleep(0)
+        await engine.close()
+        await reading
+        assert (await utterance.released()).finish_reason is FinishReason.ABORTED
+    assert not [thread for thread in threading.enumerate() if thread.name.startswith("agent-tts")]
+
+
+async def test_an_id_can_be_used_again_but_not_twice_at_once(engine):
+    assert await say(engine, "one", utterance_id="same")
+    assert await say(engine, "one", utterance_id="same")
+    engine.utterance(utterance_id="same")
+    with pytest.raises(ConfigError, match="'same' is open already"):
+        engine.utterance(utterance_id="same")
 
 
 async def test_a_failing_model_fails_one_utterance_and_the_next_is_well(engine, runner):
@@ -244,7 +259,7 @@ async def test_a_failing_model_fails_one_utterance_and_the_next_is_well(engine, 
 
 
 async def test_two_engines_in_one_process(engine):
-    async with Engine.from_runner(ToneRunner(frequency_hz=200)) as second:
+    async with in_process(ToneRunner(frequency_hz=200)) as second:
         mine, other = await asyncio.gather(say(engine, "hello"), say(second, "hello"))
     assert (mine[0].pcm != other[0].pcm).any()
 
