@@ -22,6 +22,14 @@ from agent_tts.types import EngineStats, FinishReason, SamplingParams, TtsMetric
 
 MAX_NAME = 256
 """Characters of a voice's or an utterance's name."""
+RANGES: dict[str, tuple[type, float, float]] = {
+    "seed": (int, -(2**63), 2**63 - 1),
+    "top_k": (int, 1, 2**31),
+    "temperature": (float, 0.0, 100.0),
+    "fast_temperature": (float, 0.0, 100.0),
+    "lead_ms": (float, 0.0, 1e9),
+}
+"""What a client may ask for; others are shares, from 0 to 1."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,18 +78,17 @@ def order_from_json(value: Mapping[str, Any]) -> Order:
             raise ConfigError(f"A voice and an utterance_id have 1 to {MAX_NAME} characters.")
     if not isinstance(sampling, dict):
         raise ProtocolError("an OPEN message whose sampling is not an object")
-    for key, number in sampling.items():
-        _require_number(key, number, whole=key in ("seed", "top_k"))
-    _require_number("lead_ms", lead_ms, whole=False)
+    for key, number in [*sampling.items(), ("lead_ms", lead_ms)]:
+        _require_number(key, number)
     return Order(utterance_id, voice, from_mapping(SamplingParams, sampling, where="sampling"), lead_ms)
 
 
-def _require_number(name: str, value: object, *, whole: bool) -> None:
-    if value is None:
+def _require_number(name: str, value: object) -> None:
+    kind, least, most = RANGES.get(name, (float, 0.0, 1.0))
+    kinds = (int,) if kind is int else (int, float)
+    if value is None or (isinstance(value, kinds) and not isinstance(value, bool) and least <= value <= most):
         return
-    kinds = (int,) if whole else (int, float)
-    if isinstance(value, bool) or not isinstance(value, kinds) or not -(2**63) <= value < 2**63:
-        raise ConfigError(f"{name} is {value!r}; a{' whole' if whole else ''} number below 2**63 is needed.")
+    raise ConfigError(f"{name} is {value!r}; {kind.__name__} from {least} to {most} is allowed.")
 
 
 def stats_to_json(stats: EngineStats) -> dict[str, Any]:

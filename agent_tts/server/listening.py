@@ -36,12 +36,21 @@ class ListeningSocket:
 
 def listen_on(address: Address, *, trust_network: bool = False) -> ListeningSocket:
     """Bind and listen. Raises ConfigError when the address can't be had, and says why."""
+    if not trust_network:
+        require_private(address)
     try:
-        if address.is_unix:
-            return _listen_unix(address)
-        return _listen_tcp(address, trust_network=trust_network)
+        return _listen_unix(address) if address.is_unix else _listen_tcp(address)
     except OSError as error:
         raise ConfigError(f"Cannot listen on {address}: {error.strerror or error}.") from error
+
+
+def require_private(address: Address) -> None:
+    """Raise ConfigError for an address that other machines reach."""
+    if not address.is_unix and not _is_loopback(address.host):
+        raise ConfigError(
+            f"{address.host!r} is not a loopback address, and the protocol knows no password. Use 127.0.0.1, a unix "
+            "socket or a tunnel; --trust-network listens there all the same."
+        )
 
 
 def _listen_unix(address: Address) -> ListeningSocket:
@@ -76,12 +85,7 @@ def _remove_stale(address: Address) -> None:
         os.unlink(address.path)
 
 
-def _listen_tcp(address: Address, *, trust_network: bool) -> ListeningSocket:
-    if not trust_network and not _is_loopback(address.host):
-        raise ConfigError(
-            f"{address.host!r} is not a loopback address, and the protocol knows no password. Use 127.0.0.1, a unix "
-            "socket or a tunnel; --trust-network listens there all the same."
-        )
+def _listen_tcp(address: Address) -> ListeningSocket:
     family, kind, protocol, _, target = socket.getaddrinfo(
         address.host, address.port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE
     )[0]
