@@ -45,7 +45,7 @@ eval: $(STAMPS)/dev ## every evaluation that runs on this machine (see evals/REA
 	$(PY) -m evals $(ARGS)
 
 serve: $(STAMPS)/run ## the engine in its own process, behind a socket
-	$(VENV)/bin/agent-tts serve $(ARGS)
+	$(VENV)/bin/agent-tts serve $(or $(ARGS),--socket .cache/agent-tts.sock)
 
 format: $(STAMPS)/dev ## put the code into shape
 	$(PY) -m ruff check --fix-only -q .

@@ -1,6 +1,6 @@
 """The command line: parse, call Engine, print. Nothing is decided here.
 
-    agent-tts say "Hello." -o hello.wav      agent-tts bench --quick      agent-tts voices list
+    agent-tts say "Hello." -o hello.wav      agent-tts bench --quick      agent-tts voices list | add | show | remove
 
 Exit codes: 0 done; 2 wrong usage, config or voice; 3 the model cannot be loaded; 4 it failed while speaking;
 1 any other error of ours; 130 interrupted from the keyboard.
@@ -27,17 +27,23 @@ from agent_tts.errors import (
     CheckpointError,
     ConfigError,
     EngineClosedError,
+    EngineUnavailableError,
     GenerationError,
     UnknownVoiceError,
+    VoiceError,
 )
+from agent_tts.runtime.loading import BUNDLED
 from agent_tts.types import SamplingParams, TtsMetrics
+from agent_tts.voices.commands import list_voices, register_voice_commands
 
 EXIT_CODES: tuple[tuple[type[AgentTTSError], int], ...] = (
     (ConfigError, 2),
     (UnknownVoiceError, 2),
+    (VoiceError, 2),
     (CheckpointError, 3),
     (GenerationError, 4),
     (EngineClosedError, 4),
+    (EngineUnavailableError, 3),
     (AgentTTSError, 1),
 )
 UNPACED_MS = 600_000.0
@@ -50,7 +56,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     # Spinning threads cost more than they give on shared cores. Must be set before torch is loaded; the user's wins.
     os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
     try:
-        return int(asyncio.run(options.run(options)))
+        return int(options.run(options))
     except AgentTTSError as error:
         print(f"agent-tts: {error}", file=sys.stderr)
         return next(code for kind, code in EXIT_CODES if isinstance(error, kind))
@@ -135,11 +141,21 @@ async def _bench(options: argparse.Namespace) -> int:
 
 
 async def _voices(options: argparse.Namespace) -> int:
-    async with await Engine.load(config=_config(options)) as engine:
-        if options.json:
-            print(json.dumps({"model": engine.model_name, "voices": engine.voices}))
-        else:
-            print("\n".join(engine.voices))
+    config = _config(options)
+    own: tuple[str, ...] = ("default",)
+    if config.model == BUNDLED:  # small; a checkpoint is not loaded only to be asked for names
+        async with await Engine.load(config=config) as engine:
+            own = engine.voices
+    stored = list_voices(config)
+    if options.json:
+        print(json.dumps({"model": config.model, "voices": own, "stored": stored}, ensure_ascii=False))
+    else:
+        print("\n".join([*own, *(f"{name:<20} {about}" for name, about in stored.items())]))
+    return 0
+
+
+def _voice_command(options: argparse.Namespace) -> int:
+    print(options.voice_command(options, _config(options)))
     return 0
 
 
@@ -171,17 +187,25 @@ def _parser() -> argparse.ArgumentParser:
     say.add_argument("--play", action="store_true", help="play it")
     say.add_argument("--seed", type=int, help="the same text, voice and seed give the same audio")
     say.add_argument("--json", action="store_true", help="print the metrics as one JSON object")
-    say.set_defaults(run=_say)
+    say.set_defaults(run=lambda options: asyncio.run(_say(options)))
 
     bench = commands.add_parser("bench", parents=[engine], help="TTFA by text length, RTF, streams, abort latency")
     bench.add_argument("--quick", action="store_true", help="fewer lengths and repeats: under a minute")
     bench.add_argument("--seed", type=int, default=1, help="of the texts and the sampler (default 1)")
-    bench.set_defaults(run=_bench)
+    bench.set_defaults(run=lambda options: asyncio.run(_bench(options)))
 
-    voices = commands.add_parser("voices", help="what voices there are").add_subparsers(required=True, metavar="ACTION")
-    listing = voices.add_parser("list", parents=[engine], help="one name per line")
+    from agent_tts.server import command as server  # here, so that importing this module imports no server
+
+    serve = commands.add_parser("serve", help="the engine in its own process, behind a socket")
+    server.add_arguments(serve)
+    serve.set_defaults(run=server.run)
+
+    voices = commands.add_parser("voices", help="the voices there are; add and remove your own")
+    actions = voices.add_subparsers(required=True, metavar="ACTION")
+    listing = actions.add_parser("list", parents=[engine], help="one voice per line")
     listing.add_argument("--json", action="store_true", help="as one JSON object")
-    listing.set_defaults(run=_voices)
+    listing.set_defaults(run=lambda options: asyncio.run(_voices(options)))
+    register_voice_commands(actions, engine, run=lambda options: asyncio.run(_voice_command(options)))
     return parser
 
 

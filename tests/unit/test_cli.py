@@ -122,3 +122,8 @@ def test_a_command_that_does_not_exist_is_a_usage_error(monkeypatch: pytest.Monk
     with pytest.raises(SystemExit) as leaving:
         cli.main(["sing"])
     assert leaving.value.code == 2
+
+
+def test_serve_without_a_place_to_listen_says_so(capsys: pytest.CaptureFixture[str]) -> None:
+    assert cli.main(["serve"]) == 2
+    assert "--socket" in capsys.readouterr().err
