@@ -205,7 +205,7 @@ def _parser() -> argparse.ArgumentParser:
     listing = actions.add_parser("list", parents=[engine], help="one voice per line")
     listing.add_argument("--json", action="store_true", help="as one JSON object")
     listing.set_defaults(run=lambda options: asyncio.run(_voices(options)))
-    register_voice_commands(actions, engine, run=lambda options: asyncio.run(_voice_command(options)))
+    register_voice_commands(actions, engine, run=_voice_command)
     return parser
 
 

@@ -32,12 +32,7 @@ def load_runner(config: EngineConfig, find_voices: FindVoices = lambda folder: {
         LicenseNotAcceptedError: The licence of its weights has to be accepted first.
         CheckpointError: There is no such folder, it holds no config.json, or its layout is not supported.
     """
-    folder = find_model(config.model)
-    model_type = read_config(folder).get("model_type")
-    if config.model != BUNDLED and model_type in (ALIGNED, *PROMPT_LAYOUTS):
-        environment = Environment.read()
-        accept = config.accept_license or environment.accept_license
-        require_license(folder, model_type, accept=accept, cache_dir=environment.cache_dir)
+    folder, model_type = open_model(config)
     if model_type == ALIGNED:
         from agent_tts.runtime.aligned_runner import load_aligned_runner
 
@@ -46,8 +41,25 @@ def load_runner(config: EngineConfig, find_voices: FindVoices = lambda folder: {
         from agent_tts.runtime.prompt_runner import load_prompt_runner
 
         return load_prompt_runner(folder, config, find_voices(folder))
-    allowed = ", ".join(repr(name) for name in (ALIGNED, *PROMPT_LAYOUTS))
-    raise CheckpointError(f"{str(folder)!r} has model_type {model_type!r}. Supported: {allowed}.")
+    raise AssertionError(f"open_model() let {model_type!r} pass")
+
+
+def open_model(config: EngineConfig) -> tuple[Path, str]:
+    """The folder of `config.model` and its model_type, when its weights may be loaded: known, and licence accepted.
+
+    Raises:
+        LicenseNotAcceptedError, CheckpointError
+    """
+    folder = find_model(config.model)
+    model_type = read_config(folder).get("model_type")
+    if model_type not in (ALIGNED, *PROMPT_LAYOUTS):
+        allowed = ", ".join(repr(name) for name in (ALIGNED, *PROMPT_LAYOUTS))
+        raise CheckpointError(f"{str(folder)!r} has model_type {model_type!r}. Supported: {allowed}.")
+    if config.model != BUNDLED:
+        environment = Environment.read()
+        accept = config.accept_license or environment.accept_license
+        require_license(folder, model_type, accept=accept, cache_dir=environment.cache_dir)
+    return folder, str(model_type)
 
 
 def find_model(name: str) -> Path:

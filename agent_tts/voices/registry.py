@@ -17,7 +17,9 @@ import numpy.typing as npt
 
 from agent_tts.config import EngineConfig, Environment
 from agent_tts.errors import AgentTTSError, VoiceError, VoiceFileError
+from agent_tts.text.prompt import Reference
 from agent_tts.voices.audio_file import FloatSamples, Recording, read_recording
+from agent_tts.voices.codec import codec_fingerprint
 from agent_tts.voices.consent import ConsentClaim, record_consent
 from agent_tts.voices.reference import require_fit, to_codec_rate
 from agent_tts.voices.store import VoiceStore, check_name
@@ -122,6 +124,19 @@ class VoiceRegistry:
             except VoiceFileError as error:
                 found[name] = str(error)
         return found
+
+
+def find_references(folder: Path, config: EngineConfig) -> dict[str, Reference]:
+    """The stored voices for the checkpoint in `folder`, as its prompts take them; none when it has no codec."""
+    registry = open_registry(config)
+    if not registry.names():
+        return {}
+    try:
+        fingerprint = codec_fingerprint(folder)
+    except VoiceError as error:
+        logger.warning("no stored voice can be used: %s", error)
+        return {}
+    return {name: voice.reference() for name, voice in registry.usable(fingerprint).items()}
 
 
 def open_registry(config: EngineConfig | None = None) -> VoiceRegistry:
