@@ -39,7 +39,8 @@ class LogMel(nn.Module):
         config = self.config
         margin = (config.fft_size - config.hop) // 2
         padded = F.pad(audio, (margin, config.fft_size - config.hop - margin))
-        spectrum = torch.stft(padded, config.fft_size, config.hop, window=self.window, center=False, return_complex=True)
+        size = config.fft_size
+        spectrum = torch.stft(padded, size, config.hop, window=self.window, center=False, return_complex=True)
         return (torch.log(torch.clamp(self.bands @ spectrum.abs(), min=config.floor)) + 1.0) / 2.5
 
 

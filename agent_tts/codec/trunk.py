@@ -22,9 +22,7 @@ class LatentTrunk(nn.Module):
         """The whole signal."""
         return self._normalise(self.layers(latent))
 
-    def init_state(
-        self, slots: int, device: torch.device | None = None, dtype: torch.dtype | None = None
-    ) -> StateList:
+    def init_state(self, slots: int, device: torch.device | None = None, dtype: torch.dtype | None = None) -> StateList:
         """State of every block."""
         return self.layers.init_state(slots, device, dtype)
 

@@ -36,7 +36,8 @@ class AlignedDualAR(nn.Module):
     def __init__(self, config: ModelConfig) -> None:
         super().__init__()
         aligned = config.aligned
-        assert aligned is not None and config.layout == "aligned"
+        assert aligned is not None
+        assert config.layout == "aligned"
         assert aligned.look_ahead == REACH * aligned.text_blocks, "look_ahead must be what the text encoder sees"
         dim, size = config.slow.dim, config.codebook_size
         self.config, self.look_ahead, self.max_advance = config, aligned.look_ahead, aligned.max_advance
@@ -55,12 +56,10 @@ class AlignedDualAR(nn.Module):
         self.register_buffer("latent_scale", torch.ones(()), persistent=False)
 
     def set_codebooks(self, codebooks: Tensor) -> None:
-        """Take the quantizer's vectors [num_codebooks, codebook_size, latent_dim]; they may be shared with the codec."""
+        """Take the quantizer's vectors [num_codebooks, codebook_size, latent_dim], shared with the codec or not."""
         self.codebooks = codebooks
         self.tables = codebooks / codebooks.std(dim=(1, 2), keepdim=True)
         self.latent_scale = 1.0 / codebooks[0].std()
-
-    # -- text ---------------------------------------------------------------------------------------------------------
 
     def encode_text(self, ids: Tensor) -> Tensor:
         """[1, time] -> [1, time, slow dim]. Values are final up to `look_ahead` tokens before an open end.
@@ -70,8 +69,6 @@ class AlignedDualAR(nn.Module):
         """
         out: Tensor = self.text(ids)
         return out
-
-    # -- one frame ----------------------------------------------------------------------------------------------------
 
     def start_codes(self, rows: int) -> Tensor:
         """The frame before the first: a code of `codebook_size` means "none"; [rows, num_codebooks]."""

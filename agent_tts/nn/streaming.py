@@ -89,11 +89,10 @@ class StateList:
 class StreamingSequential(nn.Sequential):
     """Blocks one after another; those without `step` are pointwise in time and carry no state."""
 
-    def init_state(
-        self, slots: int, device: torch.device | None = None, dtype: torch.dtype | None = None
-    ) -> StateList:
+    def init_state(self, slots: int, device: torch.device | None = None, dtype: torch.dtype | None = None) -> StateList:
         """State of every streaming block, in order."""
-        return StateList([cast(StreamingModule, m).init_state(slots, device, dtype) for m in self if hasattr(m, "step")])
+        streaming = (cast(StreamingModule, module) for module in self if hasattr(module, "step"))
+        return StateList([module.init_state(slots, device, dtype) for module in streaming])
 
     def step(self, x: Tensor, state: StateList, slot_ids: Tensor | None = None) -> Tensor:
         """Advance the given slots by one chunk."""

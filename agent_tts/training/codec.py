@@ -39,7 +39,7 @@ class CodecSettings:
     trunk_blocks: int = 3
     rows: int = 16
     frames: int = 48
-    steps: int = 2400
+    steps: int = 4500
     lr: float = 1.2e-3
     warmup: int = 60
     quantize_from: int = 200
@@ -87,7 +87,7 @@ class CodecModel(nn.Module):
             "mel": F.l1_loss(made.float(), wanted),
             "f0": f0_error.sum() / voiced.sum().clamp(min=1),
             "voiced": F.binary_cross_entropy_with_logits(self.voiced_head(features).float(), voiced),
-            "phoneme": F.cross_entropy(self.phoneme_head(first.transpose(1, 2)).flatten(0, 1), crops.phonemes.flatten()),
+            "phoneme": F.cross_entropy(self.phoneme_head(first.transpose(1, 2)).transpose(1, 2), crops.phonemes),
             "commit": commit,
         }
 
@@ -101,14 +101,16 @@ def train_codec(work: Path, settings: CodecSettings) -> None:
     model = CodecModel(settings, MelConfig())
     optimizer = make_optimizer(model.parameters(), settings.lr)
     path = work / "codec.pt"
-    step = load_checkpoint(path, model=model, optimizer=optimizer)
-    crops = random_crops(training_shards(work / "data"), settings.rows, settings.frames, np.random.default_rng(step + 2))
+    begin = load_checkpoint(path, model=model, optimizer=optimizer)
+    rng = np.random.default_rng(begin + 2)
+    crops = random_crops(training_shards(work / "data"), settings.rows, settings.frames, rng)
     meter = Meter("codec", settings.steps, 50)
-    for step in range(step, settings.steps):
+    for step in range(begin, settings.steps):
         if step >= settings.quantize_from and not model.quantizer.ready:
             model.quantizer.initialise(_latents(model, crops))
         set_lr(optimizer, settings.lr * schedule(step, settings.steps, settings.warmup))
-        meter.add(step, _train_step(model, optimizer, next(crops), revive=step % 20 == 0 and step < 0.8 * settings.steps))
+        revive = step % 20 == 0 and step < 0.8 * settings.steps
+        meter.add(step, _train_step(model, optimizer, next(crops), revive=revive))
         if (step + 1) % 200 == 0 or step + 1 == settings.steps:
             save_checkpoint(path, step + 1, model=model, optimizer=optimizer)
             LOG.info("codec: codes in use per book %s", (model.quantizer.counts > 0.05).sum(1).tolist())

@@ -39,7 +39,7 @@ class DualARSettings:
     """Training of the Dual-AR."""
 
     rows: int = 4
-    steps: int = 9000
+    steps: int = 9500
     lr: float = 1.5e-3
     warmup: int = 200
     average: float = 0.999
@@ -97,7 +97,7 @@ def _exact(model: AlignedDualAR, batch: Packed) -> tuple[Tensor, Tensor]:
 
 def _corrupted(model: AlignedDualAR, batch: Packed, settings: DualARSettings) -> tuple[Tensor, Tensor]:
     """Previous frames with some swapped for a random frame of the batch, and noise on all."""
-    rows, time, books = batch.previous.shape
+    rows, time, _ = batch.previous.shape
     share = torch.rand(rows, 1) * settings.swapped
     other = batch.codes.flatten(0, 1)[torch.randint(rows * time, (rows, time))]
     begins = batch.previous[..., 0] == model.config.codebook_size
@@ -116,14 +116,14 @@ def train_dual_ar(work: Path, config: ModelConfig, codebooks: Tensor, settings: 
     model.set_codebooks(codebooks)
     optimizer, average = make_optimizer(model.parameters(), settings.lr), AverageWeights(model, settings.average)
     path = work / "dual_ar.pt"
-    step = load_checkpoint(path, model=model, optimizer=optimizer, average=average)
+    begin = load_checkpoint(path, model=model, optimizer=optimizer, average=average)
     shape = PackShape(
         look_ahead=config.aligned.look_ahead, max_advance=config.aligned.max_advance, start_code=config.codebook_size
     )
-    stream = _endless(work, shape, settings.rows, step)
+    stream = _endless(work, shape, settings.rows, begin)
     held_out = list(itertools.islice(_once(held_out_shards(work / "data"), shape, settings.rows, 0), 12))
     meter = Meter("model", settings.steps, 50)
-    for step in range(step, settings.steps):
+    for step in range(begin, settings.steps):
         set_lr(optimizer, settings.lr * schedule(step, settings.steps, settings.warmup))
         meter.add(step, _train_step(model, optimizer, next(stream), settings))
         average.update(model)

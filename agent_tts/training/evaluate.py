@@ -17,8 +17,8 @@ import torch
 
 from agent_tts.codec.source_filter import SourceFilterDecoder
 from agent_tts.models.aligned import AlignedDualAR
-from agent_tts.training.codes import encode_signal, load_codec
 from agent_tts.training.codec import CodecSettings
+from agent_tts.training.codes import encode_signal, load_codec
 from agent_tts.training.judge import Judge, Verdict
 from agent_tts.training.synthesis import Spoken, decode, speak
 from agent_tts.training.teacher import FRAME_SAMPLES, SAMPLE_RATE, Teacher, Utterance

@@ -80,7 +80,8 @@ class Grammar:
 
     def _number(self) -> str:
         rng = self._rng
-        return str(rng.choice([rng.randint(2, 20), rng.randint(21, 99), rng.randint(100, 999), rng.randint(1000, 99999)]))
+        low, high = rng.choice([(2, 20), (21, 99), (100, 999), (1000, 99_999)])
+        return str(rng.randint(low, high))
 
     def _money(self) -> str:
         rng = self._rng
@@ -92,7 +93,7 @@ class Grammar:
         hour = rng.randint(1, 12)
         forms = [
             f"{hour} {rng.choice(['a.m.', 'p.m.', 'in the morning', 'in the evening'])}",
-            f"{hour}:{rng.choice([0, 5, 10, 15, 20, 25, 30, 35, 40, 45, 50, 55]):02d} {rng.choice(['', 'p.m.', 'a.m.'])}",
+            f"{hour}:{5 * rng.randint(0, 11):02d} {rng.choice(['', 'p.m.', 'a.m.'])}",
             f"half past {hour}",
             f"a quarter {rng.choice(['to', 'past'])} {hour}",
             f"{hour} o'clock",

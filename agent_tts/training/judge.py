@@ -1,4 +1,4 @@
-"""The judge of intelligibility: faster-whisper base in int8, beam 5, one thread; word errors after Whisper's normaliser."""
+"""The judge of intelligibility: faster-whisper base int8, beam 5, one thread, and Whisper's own text normaliser."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass

@@ -104,5 +104,6 @@ class Meter:
             pace = self._count / (time.monotonic() - self._started)
             shown = " ".join(f"{name} {total / self._count:.3f}" for name, total in self._sums.items())
             left = (self.steps - step - 1) / pace / 60
-            LOG.info("%s: step %d/%d %s | %.2f steps/s, %.0f min left", self.stage, step + 1, self.steps, shown, pace, left)
+            place = f"{self.stage}: step {step + 1}/{self.steps}"
+            LOG.info("%s %s | %.2f steps/s, %.0f min left", place, shown, pace, left)
             self._sums, self._count, self._started = {}, 0, time.monotonic()

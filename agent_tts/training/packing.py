@@ -1,7 +1,7 @@
 """Fixed-shape batches for the Dual-AR: several utterances share a row, and see only themselves.
 
-    frames of a row   |-- utterance a --|---- utterance b ----|-- c --| pad |
-    text of a row     |aaaaaaaaaa|gap|bbbbbbbbbbbbbb|gap|ccccccc|  pad     |
+frames of a row   |-- utterance a --|---- utterance b ----|-- c --| pad |
+text of a row     |aaaaaaaaaa|gap|bbbbbbbbbbbbbb|gap|ccccccc|  pad     |
 """
 
 from collections.abc import Iterator

@@ -42,7 +42,7 @@ class VocoderSettings:
 
     rows: int = 12
     frames: int = 28
-    steps: int = 3000
+    steps: int = 6000
     lr: float = 1.5e-3
     warmup: int = 100
     average: float = 0.998
@@ -72,11 +72,11 @@ def train_vocoder(work: Path, codec: CodecSettings, settings: VocoderSettings) -
     decoder, loss = make_decoder(work, codec), SpectralLoss(MelConfig())
     optimizer, average = make_optimizer(decoder.parameters(), settings.lr), AverageWeights(decoder, settings.average)
     path = work / "vocoder.pt"
-    step = load_checkpoint(path, model=decoder, optimizer=optimizer, average=average)
+    begin = load_checkpoint(path, model=decoder, optimizer=optimizer, average=average)
     shards = [shard for shard in training_shards(work / "data") if (shard.path / "codes.u16").exists()]
-    crops = random_crops(shards, settings.rows, settings.frames, np.random.default_rng(step + 3))
+    crops = random_crops(shards, settings.rows, settings.frames, np.random.default_rng(begin + 3))
     meter = Meter("vocoder", settings.steps, 50)
-    for step in range(step, settings.steps):
+    for step in range(begin, settings.steps):
         set_lr(optimizer, settings.lr * schedule(step, settings.steps, settings.warmup))
         batch = next(crops)
         losses = _losses(decoder, loss, batch, codes_of(shards, batch, settings.frames))
