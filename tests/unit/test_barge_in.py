@@ -1,0 +1,169 @@
+"""The barge-in state machine: stories of a caller and an agent, in events."""
+
+from __future__ import annotations
+
+import random
+
+import pytest
+
+from agent_tts.barge_in import Action, BargeIn, Event, Policy, State, is_backchannel, policy_of
+from agent_tts.errors import ConfigError
+
+SELECTIVE = policy_of("selective")
+IMMEDIATE = policy_of("immediate")
+assert SELECTIVE is not None
+assert IMMEDIATE is not None
+
+
+def story(policy: Policy, *events: tuple[float, Event] | tuple[float, Event, str]) -> list[tuple[float, Action]]:
+    """Play events (ms, event, words) over a speaking agent, with every tick asked for; what was done, and when."""
+    machine = BargeIn(policy)
+    machine.handle(Event.AGENT_STARTED, 0.0)
+    done: list[tuple[float, Action]] = []
+
+    def note(at_ms: float, action: Action | None) -> None:
+        if action is not None:
+            done.append((at_ms, action))
+
+    for at_ms, event, *words in events:
+        while (wake := machine.wakes_at_s) is not None and 1000 * wake <= at_ms:
+            note(round(1000 * wake), machine.handle(Event.TICK, wake))
+        note(at_ms, machine.handle(event, at_ms / 1000, *words))
+    while (wake := machine.wakes_at_s) is not None:
+        note(round(1000 * wake), machine.handle(Event.TICK, wake))
+    return done
+
+
+def test_immediate_pauses_at_the_suspicion_and_cuts_at_the_vad() -> None:
+    assert story(IMMEDIATE, (1000, Event.SUSPICION), (1090, Event.SPEECH_STARTED)) == [
+        (1000, Action.PAUSE),
+        (1090, Action.COMMIT),
+    ]
+
+
+def test_selective_cuts_when_the_caller_goes_on_talking() -> None:
+    assert story(SELECTIVE, (1000, Event.SUSPICION), (1090, Event.SPEECH_STARTED)) == [
+        (1000, Action.PAUSE),
+        (1990, Action.COMMIT),
+    ]
+
+
+@pytest.mark.parametrize("policy", [IMMEDIATE, SELECTIVE])
+def test_a_sound_the_vad_does_not_confirm_costs_a_short_pause(policy: Policy) -> None:
+    assert story(policy, (1000, Event.SUSPICION), (1250, Event.QUIET)) == [(1000, Action.PAUSE), (1250, Action.RESUME)]
+
+
+@pytest.mark.parametrize("policy", [IMMEDIATE, SELECTIVE])
+def test_a_noise_that_lasts_holds_the_agent_only_once(policy: Policy) -> None:
+    assert story(
+        policy,
+        (1000, Event.SUSPICION),
+        (1700, Event.SUSPICION),
+        (2000, Event.QUIET),
+        (3000, Event.SUSPICION),
+        (3100, Event.QUIET),
+    ) == [
+        (1000, Action.PAUSE),
+        (1500, Action.RESUME),
+        (3000, Action.PAUSE),
+        (3100, Action.RESUME),
+    ]
+
+
+def test_a_backchannel_pauses_and_goes_on_and_its_words_change_nothing() -> None:
+    assert story(
+        SELECTIVE,
+        (1000, Event.SUSPICION),
+        (1090, Event.SPEECH_STARTED),
+        (1500, Event.QUIET),
+        (1900, Event.SPEECH_ENDED),
+        (2400, Event.WORDS, "Uh-huh, yeah."),
+    ) == [(1000, Action.PAUSE), (1500, Action.RESUME)]
+
+
+def test_one_short_word_that_is_no_backchannel_cuts_as_soon_as_it_is_known() -> None:
+    assert story(
+        SELECTIVE,
+        (1000, Event.SUSPICION),
+        (1090, Event.SPEECH_STARTED),
+        (1500, Event.QUIET),
+        (2400, Event.WORDS, "Stop!"),
+    ) == [(1000, Action.PAUSE), (1500, Action.RESUME), (2400, Action.COMMIT)]
+
+
+def test_partial_words_cut_while_the_caller_talks() -> None:
+    assert story(
+        SELECTIVE,
+        (1000, Event.SUSPICION),
+        (1090, Event.SPEECH_STARTED),
+        (1300, Event.WORDS, "yes"),
+        (1500, Event.WORDS, "yes but what"),
+    ) == [(1000, Action.PAUSE), (1500, Action.COMMIT)]
+
+
+def test_words_of_an_earlier_turn_do_not_cut_the_reply() -> None:
+    assert story(SELECTIVE, (1000, Event.WORDS, "what is the time")) == []
+
+
+def test_a_gap_in_a_long_turn_does_not_save_the_reply() -> None:
+    assert story(
+        SELECTIVE,
+        (1000, Event.SUSPICION),
+        (1090, Event.SPEECH_STARTED),
+        (1500, Event.QUIET),
+        (1700, Event.SUSPICION),  # the VAD has not ended its speech, so it starts none
+    ) == [(1000, Action.PAUSE), (1500, Action.RESUME), (1700, Action.PAUSE), (1990, Action.COMMIT)]
+
+
+def test_speech_without_a_suspicion_is_handled_too() -> None:
+    assert story(SELECTIVE, (1000, Event.SPEECH_STARTED)) == [(1000, Action.PAUSE), (1900, Action.COMMIT)]
+    assert story(IMMEDIATE, (1000, Event.SPEECH_STARTED)) == [(1000, Action.COMMIT)]
+
+
+def test_nothing_happens_while_the_agent_is_silent() -> None:
+    machine = BargeIn(IMMEDIATE)
+    assert [machine.handle(event, 1.0) for event in (Event.SUSPICION, Event.SPEECH_STARTED, Event.QUIET)] == [None] * 3
+    assert machine.state is State.IDLE
+
+
+def test_the_next_reply_can_be_interrupted_again() -> None:
+    machine = BargeIn(IMMEDIATE)
+    for _ in range(2):
+        machine.handle(Event.AGENT_STARTED, 0.0)
+        assert machine.handle(Event.SPEECH_STARTED, 1.0) is Action.COMMIT
+        machine.handle(Event.AGENT_STOPPED, 2.0)
+
+
+def test_any_order_of_events_keeps_pause_and_resume_in_pairs() -> None:
+    for seed in range(300):
+        dice, paused = random.Random(seed), False
+        machine = BargeIn(dice.choice([IMMEDIATE, SELECTIVE]))
+        at_s = 0.0
+        for _ in range(60):
+            at_s += dice.random() / 2
+            event = dice.choice(list(Event))
+            action = machine.handle(event, at_s, dice.choice(["yeah", "wait a moment", ""]))
+            if action is Action.PAUSE:
+                assert not paused, f"seed {seed}: paused twice"
+                paused = True
+            elif action is Action.RESUME:
+                assert paused, f"seed {seed}: resumed what was not paused"
+                paused = False
+            elif action is Action.COMMIT or event is Event.AGENT_STOPPED:
+                paused = False
+            assert paused == (machine.state in (State.SUSPECTED, State.OVERLAP)), f"seed {seed}"
+
+
+@pytest.mark.parametrize("words", ["", "Mm-hmm.", "Yeah, right, okay.", "I see."])
+def test_backchannels(words: str) -> None:
+    assert is_backchannel(words)
+
+
+@pytest.mark.parametrize("words", ["no", "Wait.", "yeah but", "okay stop"])
+def test_no_backchannels(words: str) -> None:
+    assert not is_backchannel(words)
+
+
+def test_an_unknown_preset_names_those_that_exist() -> None:
+    with pytest.raises(ConfigError, match=r"'instant'.*'immediate', 'selective', 'framework'"):
+        policy_of("instant")
