@@ -14,8 +14,9 @@ import codecs
 import json
 import os
 import sys
+import threading
 from collections.abc import AsyncIterator, Sequence
-from contextlib import ExitStack
+from contextlib import ExitStack, suppress
 from dataclasses import asdict, replace
 from typing import Any
 
@@ -98,10 +99,22 @@ async def _feed(utterance: Utterance, text: str) -> None:
 
 
 async def _standard_input() -> AsyncIterator[str]:
+    """Standard input as it comes. Read by a daemon thread: one that waits for a key must not hold up the exit."""
+    parts: asyncio.Queue[bytes] = asyncio.Queue()
+    loop = asyncio.get_running_loop()
+    threading.Thread(target=_read_all, args=(sys.stdin.fileno(), loop, parts), daemon=True).start()
     decoder = codecs.getincrementaldecoder("utf-8")(errors="replace")
-    while data := await asyncio.to_thread(os.read, sys.stdin.fileno(), 4096):
+    while data := await parts.get():
         yield decoder.decode(data)
     yield decoder.decode(b"", final=True)
+
+
+def _read_all(source: int, loop: asyncio.AbstractEventLoop, parts: asyncio.Queue[bytes]) -> None:
+    data = b"-"
+    while data:
+        data = os.read(source, 4096)
+        with suppress(RuntimeError):  # the loop was closed: nobody wants the rest
+            loop.call_soon_threadsafe(parts.put_nowait, data)
 
 
 def _summary(metrics: TtsMetrics, path: str | None) -> str:
