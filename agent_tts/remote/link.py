@@ -120,6 +120,8 @@ class Link:
             return f"no answer within {self._address.timeout_s:g} s"
         except ProtocolError as error:
             return f"it does not speak our protocol: {error}"
+        except ConnectionError as error:
+            return "its process closed the connection" if self._heard_s else error.strerror or type(error).__name__
         except OSError as error:
             return error.strerror or type(error).__name__
         finally:
@@ -168,7 +170,7 @@ class Link:
             self._listener.on_message(message)
         if loop.time() - self._heard_s > self._address.timeout_s:
             return f"it was silent for {self._address.timeout_s:g} s"
-        return "the connection was closed by its process"
+        raise ConnectionResetError
 
     async def _beat(self, interval_s: float) -> None:
         """Say that we live, and end the connection when the other side has not done so for too long."""

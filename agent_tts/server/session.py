@@ -12,6 +12,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import logging
+import math
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
@@ -161,13 +162,14 @@ class Session:
         if version != PROTOCOL:
             raise ProtocolError(f"this server speaks protocol {PROTOCOL}, the client another one; use equal versions")
         engine = self._engine
+        heartbeat_s = min(self._limits.heartbeat_s, (self._lease_s or math.inf) / 4)
         welcome = Welcome(
             sample_rate=engine.sample_rate,
             frame_ms=engine.frame_ms,
             model_name=engine.model_name,
             voices=engine.voices,
             max_waiting=engine.max_waiting,
-            heartbeat_s=self._limits.heartbeat_s,
+            heartbeat_s=heartbeat_s,
             stats=engine.stats(),
         )
         self._send(pack_json(Kind.WELCOME, 0, welcome_to_json(welcome)))
