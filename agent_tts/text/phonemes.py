@@ -64,9 +64,17 @@ def _per_chunk(tokens: list[Any], num_chunks: int) -> list[str]:
     return parts
 
 
-@functools.cache
+_building = threading.Lock()
+
+
 def shared_phonemizer() -> Phonemizer:
-    """The one G2P of this process. The first call takes about half a second."""
+    """The one G2P of this process. The first call takes about half a second, and callers meanwhile wait for it."""
+    with _building:
+        return _build_phonemizer()
+
+
+@functools.cache
+def _build_phonemizer() -> Phonemizer:
     return Phonemizer()
 
 
@@ -83,7 +91,7 @@ class AlignedTextFrontEnd:
     """
 
     def __init__(self, phonemizer: Phonemizer | None = None) -> None:
-        self._phonemizer = phonemizer or shared_phonemizer()
+        self._given = phonemizer
         self._segmenter = Segmenter()
         self._segment_tokens = 0  # of the open segment, given out so far
         self._last_character = ""
@@ -92,6 +100,13 @@ class AlignedTextFrontEnd:
     def num_characters(self) -> int:
         """Characters pushed so far."""
         return self._segmenter.num_characters
+
+    @property
+    def _phonemizer(self) -> Phonemizer:
+        """Taken on first use, which is on the engine's thread; opening an utterance must not wait for it."""
+        if self._given is None:
+            self._given = shared_phonemizer()
+        return self._given
 
     def push(self, text: str) -> None:
         """Add text, as the writer writes it."""
