@@ -84,7 +84,7 @@ class AlignedRunner:
         shared_phonemizer().warm()
 
     def new_text(self, voice: str) -> AlignedText:
-        return AlignedText(AlignedTextFrontEnd(shared_phonemizer()), self._model.look_ahead, self._window)
+        return AlignedText(AlignedTextFrontEnd(), self._model.look_ahead, self._window)
 
     def voice_keys(self, voice: str) -> Sequence[Hashable]:
         return ()  # aligned text has no prompt
