@@ -1,0 +1,34 @@
+"""python -m evals COMMAND: parse the first word, hand the rest to the evaluation of that name. Knows nothing else.
+
+Each command is a module with `main(argv) -> int`, imported when it is asked for; 0 = passed, 1 = a gate failed, 2 = it
+could not run here.
+"""
+
+from __future__ import annotations
+
+import sys
+from importlib import import_module
+
+COMMANDS = {
+    "barge-in": ("evals.barge_in", "does it stop when the caller talks, and only then"),
+    "latency": ("evals.latency", "how soon and how evenly, under load"),
+    "quality": ("evals.quality", "is it understood: WER, CER, MOS, similarity"),
+    "prefix": ("evals.prefix", "what the prefix cache saves over realistic voices and turns"),
+    "ttfa": ("evals.ttfa", "time to first audio against text length"),
+    "compare": ("evals.compare", "two runs, paired, with a verdict"),
+    "peers": ("evals.peers.listing", "which TTS can be evaluated here, and what each cannot do"),
+    "all": ("evals.everything", "a set of these, for this engine and its peers; one report"),
+}
+
+
+def main(argv: list[str]) -> int:
+    if not argv or argv[0] not in COMMANDS:
+        print("python -m evals COMMAND [options]; --help after a command shows its options\n")
+        for name, (_, says) in COMMANDS.items():
+            print(f"  {name:<10}{says}")
+        return 0 if argv[:1] in ([], ["--help"], ["-h"]) else 2
+    return int(import_module(COMMANDS[argv[0]][0]).main(argv[1:]))
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))

@@ -1,0 +1,236 @@
+"""Barge-in: a virtual caller talks over an agent; does it stop, how soon, what leaked, and what did it mistake for one?
+
+Clock: each event's own, from the first audible sample of the caller's clean clip. Stops: silence at the ear, recorded
+by the player behind the agent's transport. Counted out: nothing; an event whose anchor never came fails the run.
+"""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+from collections.abc import Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+from evals import virtual_time
+from evals.call import AnchorError, CallSetting, run_event
+from evals.events import EventRecord
+from evals.metrics_barge_in import EventResult, judge
+from evals.metrics_ledger import LedgerSummary, pairs_of, summarise
+from evals.metrics_stats import Spread
+from evals.outcome import Gate, Outcome, finish, progress, show, table
+from evals.page_barge_in import write_report
+from evals.peers.base import Peer, PeerUnavailableError
+from evals.peers.registry import ABILITIES, add_options, make_peer
+from evals.policies import REACTIONS, SELECTIVE, reaction_maker
+from evals.scenario import FOLDER, EventPlan, load, plan
+
+NEIGHBOUR_S = 0.5
+"""How long after an abort the other callers' cadence is watched."""
+NEVER = (
+    "missed_interruption",
+    "stale_frames",
+    "stale_audio",
+    "lost_word",
+    "lost_audio",
+    "repeated_audio",
+    "not_released",
+    "no_next_reply",
+    "failed_reply",
+)
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    options = _parser().parse_args(argv)
+    runner = virtual_time.run if options.virtual else asyncio.run
+    try:
+        events, leaked_pages, unreached = runner(_run(options))
+    except PeerUnavailableError as error:
+        print(f"cannot run: {error}")
+        return 2
+    results = [judge(event) for event in events]
+    summary = summarise(results)
+    _print(options, summary)
+    outcome = _outcome(options, summary, results, leaked_pages, unreached)
+    if options.out is not None:
+        write_report(
+            options.out / f"barge_in-{options.peer}.html", outcome, summary, list(zip(events, results, strict=True))
+        )
+    return finish(outcome, options.out)
+
+
+async def _run(options: argparse.Namespace) -> tuple[list[EventRecord], int | None, list[str]]:
+    peer = make_peer(options)
+    await peer.open()
+    try:
+        setting = CallSetting(
+            transport_ms=options.transport_ms, voice=options.voice, make_reaction=reaction_maker(options.reaction)
+        )
+        plans = _plans(options)
+        if options.warm_up and plans:
+            await run_event(peer, plans[0], setting, options.seed + 9_000)
+        events, unreached = await run_all(peer, plans, setting, streams=options.streams, seed=options.seed)
+        return events, peer.pages_leaked(), unreached
+    finally:
+        await peer.close()
+
+
+async def run_all(
+    peer: Peer, plans: list[EventPlan], setting: CallSetting, *, streams: int = 1, seed: int = 1
+) -> tuple[list[EventRecord], list[str]]:
+    """Run all events, so many calls at a time; also names the events whose anchor never came."""
+    events: list[EventRecord] = []
+    unreached: list[str] = []
+    left = iter(enumerate(plans))
+    done = 0
+
+    async def worker() -> None:
+        nonlocal done
+        for number, item in left:
+            try:
+                events.extend(await run_event(peer, item, setting, seed + number))
+            except AnchorError as error:
+                unreached.append(str(error))
+            done += 1
+            progress(done, len(plans))
+
+    await asyncio.gather(*(worker() for _ in range(streams)))
+    if streams > 1:
+        _note_neighbours(events)
+    return events, unreached
+
+
+def _note_neighbours(events: list[EventRecord]) -> None:
+    """Underruns of all other calls shortly after each abort."""
+    ears = {id(event.ear): event.ear for event in events}
+    for event in events:
+        begin_s = event.reply.abort_s
+        if begin_s is None:
+            continue
+        others = [ear for name, ear in ears.items() if name != id(event.ear)]
+        event.neighbour_underruns = sum(
+            begin_s <= moment < begin_s + NEIGHBOUR_S for ear in others for moment in ear.underruns_s
+        )
+
+
+def _plans(options: argparse.Namespace) -> list[EventPlan]:
+    scenarios = load(options.scenarios)
+    if options.only:
+        scenarios = [item for item in scenarios if any(word in (item.name, item.kind) for word in options.only)]
+    if options.quick:
+        scenarios = [replace(item, delay_ms=item.delay_ms[:1], clips=item.clips[:2]) for item in scenarios]
+    if not scenarios:
+        raise SystemExit(f"no scenario of --only {options.only} in {options.scenarios}")
+    return plan(scenarios, repeat=options.repeat, clip=options.clips)
+
+
+def gates_of(
+    summary: LedgerSummary, *, selective: bool, leaked_pages: int | None, unreached: int = 0
+) -> tuple[Gate, ...]:
+    """Counts that must be 0; underruns may be few, because a busy machine makes some at the player."""
+    found = summary.findings
+    gates = [Gate(name.replace("_", " "), found.get(name, 0)) for name in NEVER]
+    if selective:
+        absent = sum(kind.n for kind in summary.kinds) - sum(kind.n for kind in summary.kinds if _yields(kind.kind))
+        gates.append(Gate("false stops", found.get("false_stop", 0), limit=absent // 50))
+    if leaked_pages is not None:
+        gates.append(Gate("pages leaked", leaked_pages))
+    gates.append(Gate("anchors never reached", unreached))
+    gates.append(Gate("events with an underrun", found.get("underrun", 0), limit=max(1, summary.n // 10)))
+    return tuple(gates)
+
+
+def _yields(kind: str) -> bool:
+    return kind in ("interruption", "abort")
+
+
+def _print(options: argparse.Namespace, summary: LedgerSummary) -> None:
+    print(f"\n{options.peer}, reaction {options.reaction}, {options.streams} streams, {summary.n} events\n")
+    stages: list[tuple[Any, ...]] = [(f"onset -> {name}", *_columns(found)) for name, found in summary.stages.items()]
+    extra = {
+        "abort -> silence at the ear": summary.after_abort_ms,
+        "abort -> engine released": summary.release_ms,
+        "leaked after the onset": summary.leaks["onset"],
+        "leaked after the decision": summary.leaks["decision"],
+        "leaked after the abort": summary.leaks["abort"],
+        "next reply's TTFA at the ear": summary.next_ttfa_ms,
+        "codec frames wasted": summary.frames_wasted,
+        "heard-text error, words": summary.heard_text_error,
+        "neighbours' underruns": summary.neighbour_underruns,
+    }
+    stages += [(name, *_columns(found)) for name, found in extra.items() if found.n]
+    print(table(("ms where nothing else is said", "n", "p50", "p95", "worst"), stages), end="\n\n")
+    rows = [
+        (
+            kind.kind,
+            kind.n,
+            kind.correct,
+            ", ".join(f"{n} {name}" for name, n in kind.outcomes.items()),
+            kind.dip_ms.p50,
+        )
+        for kind in summary.kinds
+    ]
+    print(table(("class", "n", "right", "outcomes", "dip p50"), rows), end="\n\n")
+    interval = summary.penalty_ms
+    if interval is not None:
+        print(f"yield rate {show(summary.yield_rate)}, selectivity {show(summary.selectivity)}, average penalty time ")
+        print(f"{interval.value:.0f} ms (95 %: {interval.low:.0f} to {interval.high:.0f})")
+    print(f"findings: {summary.findings or 'none'}\n")
+
+
+def _columns(found: Spread) -> tuple[int, float | None, float | None, float | None]:
+    return found.n, found.p50, found.p95, found.worst
+
+
+def _outcome(
+    options: argparse.Namespace,
+    summary: LedgerSummary,
+    results: list[EventResult],
+    leaked_pages: int | None,
+    unreached: list[str],
+) -> Outcome:
+    missing = ["VAD, suspicion: this reaction has none"] if options.reaction in ("energy", "never") else []
+    if not any(result.heard_text_error is not None for result in results):
+        missing.append(f"heard-text error ({options.peer} times no words)")
+    if leaked_pages is None:
+        missing.append(f"pages leaked ({options.peer} has no pages, or something was still open)")
+    selective = options.reaction in SELECTIVE
+    return Outcome(
+        evaluation="barge-in",
+        peer=options.peer,
+        config={
+            "reaction": options.reaction,
+            "streams": options.streams,
+            "transport_ms": options.transport_ms,
+            "scenarios": sorted({result.scenario for result in results}),
+            "clips": options.clips or "made speech",
+            "virtual": options.virtual,
+            "model": options.model,
+            "lacks": list(ABILITIES[options.peer].lacks),
+            "unreached": unreached,
+        },
+        seed=options.seed,
+        figures=summary.as_dict(),
+        gates=gates_of(summary, selective=selective, leaked_pages=leaked_pages, unreached=len(unreached)),
+        pairs=pairs_of(results),
+        not_measured=tuple(missing),
+    )
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(prog="python -m evals barge-in", description=(__doc__ or "").splitlines()[0])
+    add_options(parser)
+    parser.add_argument("--reaction", choices=REACTIONS, default="selective", help="who decides to stop")
+    parser.add_argument("--scenarios", type=Path, default=FOLDER, help="a YAML file or a folder of them")
+    parser.add_argument("--only", action="append", help="a scenario's name or kind; repeatable")
+    parser.add_argument("--quick", action="store_true", help="the first delay and two clips of each scenario")
+    parser.add_argument("--repeat", type=int, default=1, help="how often each event runs")
+    parser.add_argument("--streams", type=int, default=1, help="calls at a time: each is the others' neighbour")
+    parser.add_argument("--transport-ms", type=float, default=60.0, help="audio the transport may hold")
+    parser.add_argument("--clips", default=None, help="in place of made speech: voiced, or file:PATH.wav")
+    parser.add_argument("--virtual", action="store_true", help="on a virtual clock; only for --peer tone")
+    parser.add_argument("--warm-up", type=int, default=1, help="0 = the first event counts too")
+    parser.add_argument("--seed", type=int, default=1)
+    parser.add_argument("--out", type=Path, default=None, help="folder for the JSON file and the report")
+    return parser
