@@ -107,6 +107,9 @@ class EngineConfig:
         lead_ms: An utterance this far ahead of playout is not scheduled.
         num_threads: Intra-op threads of the engine's own thread. Never set at import.
         max_utterance_ms: Longest audio of one utterance; then FinishReason.LENGTH.
+        accept_license: Name of the licence of the weights, where it has to be accepted; asked once.
+        voices_dir: Stored voices; None = as the environment says.
+        warm_voices: Voices whose prompt is computed while the engine loads, before the first caller waits for it.
         fade_ms: Length of the fade-out an adapter plays when it cuts an utterance.
     """
 
@@ -122,6 +125,7 @@ class EngineConfig:
     max_utterance_ms: float = 600_000.0
     accept_license: str | None = None
     voices_dir: str | None = None
+    warm_voices: tuple[str, ...] = ()
     seed: int | None = None
     """Seed of utterances that bring none; None = a new one each time."""
 
@@ -130,6 +134,9 @@ class EngineConfig:
             _require_positive(name, getattr(self, name))
         for name in ("lead_ms", "max_utterance_ms"):
             _require_positive(name, getattr(self, name))
+        if isinstance(self.warm_voices, str):
+            raise ConfigError(f"warm_voices is {self.warm_voices!r}; a list of names is expected.")
+        object.__setattr__(self, "warm_voices", tuple(self.warm_voices))
 
 
 def _require_positive(name: str, value: float) -> None:

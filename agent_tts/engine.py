@@ -14,7 +14,7 @@ import itertools
 import secrets
 import threading
 import time
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Iterable
 from concurrent.futures import Future
 from dataclasses import dataclass, replace
 from types import TracebackType
@@ -29,6 +29,7 @@ from agent_tts.types import AudioChunk, EngineStats, FinishReason, SamplingParam
 
 MetricsCallback = Callable[[TtsMetrics], None]
 REMOTE_SCHEMES = ("unix://", "tcp://")
+WARM_UP_TEXT = "Hello."
 
 
 class Engine:
@@ -39,6 +40,7 @@ class Engine:
     def __init__(self, door: Door) -> None:
         self._door = door
         self._open: set[Utterance] = set()
+        self._warming: set[Utterance] = set()
         self._callbacks: list[MetricsCallback] = []
         self._names = itertools.count(1)
         self._closed = False
@@ -52,7 +54,9 @@ class Engine:
             config: What the machine can hold. An engine in another process has its own.
 
         Raises:
+            LicenseNotAcceptedError: The licence of its weights has to be accepted first.
             CheckpointError: The model cannot be loaded; says what was expected.
+            UnknownVoiceError: `config.warm_voices` names one that is not there.
             ConfigError: A config value is not allowed.
             EngineUnavailableError: Nobody answers at that address.
         """
@@ -62,7 +66,11 @@ class Engine:
         if config.model.startswith(REMOTE_SCHEMES):
             return cls(await asyncio.to_thread(_connect, config.model))
         runner = await asyncio.to_thread(_load_runner, config)
-        return cls.from_runner(runner, config)
+        async with contextlib.AsyncExitStack() as until_warm:
+            engine = await until_warm.enter_async_context(cls.from_runner(runner, config))
+            await engine.warm(config.warm_voices)
+            until_warm.pop_all()
+        return engine
 
     @classmethod
     def from_runner(cls, runner: Runner, config: EngineConfig | None = None) -> Engine:
@@ -132,6 +140,20 @@ class Engine:
         self._open.add(utterance)
         return utterance
 
+    async def warm(self, voices: Iterable[str]) -> None:
+        """Speak one frame with each voice to nobody, so that its prompt is computed and pinned before a caller waits.
+
+        Counts in stats(); no metrics are published for it. Raises what utterance() raises.
+        """
+        for voice in voices:
+            async with self.utterance(voice=voice, lead_ms=1.0) as utterance:
+                self._warming.add(utterance)
+                utterance.push_text(WARM_UP_TEXT)
+                utterance.end_text()
+                async for _ in utterance:
+                    break
+            await utterance.released()
+
     def on_metrics(self, callback: MetricsCallback) -> Callable[[], None]:
         """Call `callback` once for each utterance that ends, on its event loop. Returns what removes it again."""
         self._callbacks.append(callback)
@@ -158,6 +180,9 @@ class Engine:
 
     def _utterance_ended(self, utterance: Utterance, metrics: TtsMetrics) -> None:
         self._open.discard(utterance)
+        if utterance in self._warming:
+            self._warming.discard(utterance)
+            return
         for callback in list(self._callbacks):
             callback(metrics)
 
@@ -336,8 +361,9 @@ async def _wait_for(released: Future[TtsMetrics]) -> TtsMetrics:
 def _load_runner(config: EngineConfig) -> Runner:
     """Build the runner that fits the checkpoint's layout. The first place that imports torch."""
     from agent_tts.runtime.loading import load_runner
+    from agent_tts.voices.registry import find_references
 
-    return load_runner(config)
+    return load_runner(config, lambda folder: find_references(folder, config))
 
 
 def _connect(address: str) -> Door:

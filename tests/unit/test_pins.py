@@ -8,7 +8,7 @@ from agent_tts.cache.pages import PageAllocator
 from agent_tts.cache.pins import Pins
 from agent_tts.cache.radix import PrefixCache
 from tests.fakes import ToneRunner
-from tests.unit.test_loop import Bench
+from tests.bench import Bench
 
 SIZE = 16
 
