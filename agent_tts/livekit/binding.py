@@ -1,52 +1,201 @@
-"""bind(session): one call that joins a running AgentSession to our engine. Puts parts together; decides nothing."""
+"""bind(session): one call that joins a running AgentSession to our engine. Puts parts together; decides nothing.
+
+caller ─▶ CallerTap ─▶ the session's VAD, STT ...          PlayoutReporter ─▶ the session's output ─▶ caller
+              │ suspicion        │ states, words             ▲ hold, release, abort
+              └────────────▶ BargeIn (the policy) ───────────┘
+"""
 
 from __future__ import annotations
 
+import asyncio
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, replace
 from typing import Any
 
-from livekit.agents import AgentSession, UserStateChangedEvent
+from livekit.agents import AgentSession, AgentStateChangedEvent, UserInputTranscribedEvent, UserStateChangedEvent
+from livekit.agents.voice import io
 
+from agent_tts.audio.onset import Activity
+from agent_tts.barge_in import Action, BargeIn, Event, Policy, policy_of
+from agent_tts.engine import AbortAck, Utterance
 from agent_tts.errors import ConfigError
+from agent_tts.livekit.caller_tap import CallerTap
 from agent_tts.livekit.playout import PlayoutReporter
+from agent_tts.livekit.room_output import RoomAudioOutput
+from agent_tts.types import TtsMetrics
 
-PRESETS = ("immediate", "framework")
+SELECTIVE_MIN_WORDS = 3
+"""So many words the framework needs to interrupt by itself in `selective`; below it, our policy decides."""
+
+
+@dataclass(frozen=True, slots=True)
+class BindingEvent:
+    """One moment of a barge-in, on time.monotonic(); the names are those of the ledger's columns."""
+
+    name: str
+    at_s: float
+    utterance_id: str | None = None
+    metrics: TtsMetrics | None = None
+    """With `released`."""
 
 
 class Binding:
-    """What bind() added to a session; `aclose()` takes it away again."""
+    """What bind() added to a session."""
 
-    def __init__(self, session: AgentSession[Any], preset: str, reporter: PlayoutReporter) -> None:
-        self.preset = preset
+    def __init__(
+        self,
+        session: AgentSession[Any],
+        reporter: PlayoutReporter,
+        policy: Policy | None,
+        on_event: Callable[[BindingEvent], None],
+    ) -> None:
         self.reporter = reporter
+        self.barge_in = None if policy is None else BargeIn(policy)
         self._session = session
-        if preset == "immediate":
-            session.on("user_state_changed", self._interrupt_at_once)
+        self._on_event = on_event
+        self._tap: CallerTap | None = None
+        self._timer: asyncio.TimerHandle | None = None
+        self._tasks: set[asyncio.Task[None]] = set()
+        reporter.on_abort = self._note_abort
+        reporter.on("playback_finished", self._on_playback_finished)
+        session.on("agent_state_changed", self._on_agent_state)
+        session.on("user_state_changed", self._on_user_state)
+        session.on("user_input_transcribed", self._on_words)
+        session.on("close", self.close)
 
-    def close(self) -> None:
-        self._session.off("user_state_changed", self._interrupt_at_once)
+    def listen(self, source: io.AudioInput) -> CallerTap:
+        """Put the onset test in front of the session's input."""
+        self._tap = CallerTap(source, self._on_activity)
+        return self._tap
 
-    def _interrupt_at_once(self, event: UserStateChangedEvent) -> None:
+    def close(self, *_: object) -> None:
+        """Decide nothing more. Playout is still reported."""
+        if self._timer is not None:
+            self._timer.cancel()
+        if self._tap is not None:
+            self._tap.close()
+        self._session.off("agent_state_changed", self._on_agent_state)
+        self._session.off("user_state_changed", self._on_user_state)
+        self._session.off("user_input_transcribed", self._on_words)
+        self.reporter.release()
+
+    # -- what happens -------------------------------------------------------------------------------------------------
+
+    def _on_activity(self, activity: Activity) -> None:
+        if activity is Activity.STARTED:
+            self._note("suspicion")
+        self._handle(Event.SUSPICION if activity is Activity.STARTED else Event.QUIET)
+
+    def _on_user_state(self, event: UserStateChangedEvent) -> None:
+        if event.new_state == "speaking":
+            self._note("vad")
+            self._handle(Event.SPEECH_STARTED)
+        elif event.old_state == "speaking":
+            self._handle(Event.SPEECH_ENDED)
+
+    def _on_agent_state(self, event: AgentStateChangedEvent) -> None:
         speech = self._session.current_speech
-        if event.new_state == "speaking" and speech is not None and speech.allow_interruptions:
-            self._session.interrupt()
+        if event.new_state == "speaking" and (speech is None or speech.allow_interruptions):
+            self._handle(Event.AGENT_STARTED)
+        elif event.old_state == "speaking":
+            self._handle(Event.AGENT_STOPPED)
+            self.reporter.release()
+
+    def _on_words(self, event: UserInputTranscribedEvent) -> None:
+        self._handle(Event.WORDS, event.transcript)
+
+    def _on_playback_finished(self, event: io.PlaybackFinishedEvent) -> None:
+        if event.interrupted:
+            self._note("cleared")
+            self.reporter.release()
+
+    # -- what is done -------------------------------------------------------------------------------------------------
+
+    def _handle(self, event: Event, words: str = "") -> None:
+        if self.barge_in is None:
+            return
+        match self.barge_in.handle(event, time.monotonic(), words):
+            case Action.PAUSE:
+                self._note("duck")
+                self.reporter.hold()
+            case Action.RESUME:
+                self._note("resumed")
+                self.reporter.release()
+            case Action.COMMIT:
+                self._note("decision")
+                self.reporter.hold()  # until the framework has cleared the output
+                self.reporter.abort()
+                self._session.interrupt()
+        self._set_timer()
+
+    def _set_timer(self) -> None:
+        if self._timer is not None:
+            self._timer.cancel()
+            self._timer = None
+        if self.barge_in is not None and (wake_s := self.barge_in.wakes_at_s) is not None:
+            delay_s = max(0.0, wake_s - time.monotonic())
+            self._timer = asyncio.get_running_loop().call_later(delay_s, self._handle, Event.TICK)
+
+    # -- what is told -------------------------------------------------------------------------------------------------
+
+    def _note(self, name: str, at_s: float | None = None, metrics: TtsMetrics | None = None) -> None:
+        utterance = self.reporter.utterance
+        identity = metrics.utterance_id if metrics else utterance.id if utterance else None
+        self._on_event(BindingEvent(name, time.monotonic() if at_s is None else at_s, identity, metrics))
+
+    def _note_abort(self, utterance: Utterance, ack: AbortAck) -> None:
+        if self.reporter.last_captured_s is not None:
+            self._note("last_frame", self.reporter.last_captured_s)
+        self._note("abort", ack.called_at)
+        task = asyncio.get_running_loop().create_task(self._note_release(ack), name="agent_tts.released")
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
+
+    async def _note_release(self, ack: AbortAck) -> None:
+        metrics = await ack.released()
+        self._note("released", ack.called_at + (metrics.cancellation_latency_ms or 0.0) / 1000, metrics)
 
 
-def bind(session: AgentSession[Any], *, preset: str = "framework") -> Binding:
+def bind(
+    session: AgentSession[Any],
+    *,
+    preset: str = "selective",
+    on_event: Callable[[BindingEvent], None] = lambda event: None,
+) -> Binding:
     """Join a session that has been started to the engine that speaks in it.
 
-    Playout is reported to the engine, so that it never runs further ahead than its lead limit, also while LiveKit has
-    paused the output; an interrupted reply ends in the history at the last word that was heard.
+    Playout is reported to the engine, so that it never runs further ahead than its lead limit, also while the output
+    is paused; an interrupted reply ends in the history at the last word that was heard. And the caller's audio is
+    listened to, unless the preset leaves interruptions to the framework.
 
     Args:
-        session: Started, with an audio output.
-        preset: When a caller who talks interrupts. "immediate": at the VAD's start of speech. "framework": as the
+        session: Started, with an audio output; best a RoomAudioOutput, which alone can pause without a loss.
+        preset: "immediate": pause at the first sign of speech, cut when the VAD agrees. "selective": pause likewise,
+            cut when the caller goes on or says something, go on after backchannels and noise. "framework": as the
             session's own turn handling says.
+        on_event: Told of every moment the barge-in ledger has a column for.
     """
-    if preset not in PRESETS:
-        raise ConfigError(f"preset is {preset!r}; allowed: {', '.join(PRESETS)}.")
+    policy = policy_of(preset)
     output = session.output.audio
     if output is None:
         raise ConfigError("The session has no audio output yet; call bind() after session.start().")
-    reporter = PlayoutReporter(output)
+    sink = _sink(output)
+    exact = sink if isinstance(sink, RoomAudioOutput) else None
+    if policy is not None and exact is None:
+        policy = replace(policy, pause_on_suspicion=False)
+    reporter = PlayoutReporter(output, position_s=(lambda: exact.position_s) if exact else None)
     session.output.audio = reporter
-    return Binding(session, preset, reporter)
+    binding = Binding(session, reporter, policy, on_event)
+    if policy is not None and session.input.audio is not None:
+        session.input.audio = binding.listen(session.input.audio)
+    if preset == "selective" and session.options.interruption["min_words"] == 0:
+        session.options.interruption["min_words"] = SELECTIVE_MIN_WORDS
+    return binding
+
+
+def _sink(output: io.AudioOutput) -> io.AudioOutput:
+    """The output at the end of the chain, the one that plays."""
+    while output.next_in_chain is not None:
+        output = output.next_in_chain
+    return output

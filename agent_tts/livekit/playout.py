@@ -18,7 +18,7 @@ from collections.abc import Callable
 from livekit import rtc
 from livekit.agents.voice import io
 
-from agent_tts.engine import Utterance
+from agent_tts.engine import AbortAck, Utterance
 from agent_tts.livekit.streams import UTTERANCE_KEY
 
 REPORT_INTERVAL_S = 0.02
@@ -55,6 +55,12 @@ class PlayoutReporter(io.AudioOutput):
         self._running_since: float | None = None
         self._started = False
         self._paused = False
+        self._held = False
+        self._stopped = False
+        self._aborted = False
+        self.last_captured_s: float | None = None
+        """When the output was last given audio of the utterance."""
+        self.on_abort: Callable[[Utterance, AbortAck], None] = lambda utterance, ack: None
         self._timer: asyncio.TimerHandle | None = None
 
     @property
@@ -79,6 +85,7 @@ class PlayoutReporter(io.AudioOutput):
         if utterance is not None and utterance is not self._utterance:
             self._begin(utterance)
         self._pushed_s += frame.duration
+        self.last_captured_s = self._now()
         assert self.next_in_chain is not None
         await self.next_in_chain.capture_frame(frame)
 
@@ -89,30 +96,38 @@ class PlayoutReporter(io.AudioOutput):
 
     def clear_buffer(self) -> None:
         """What is cleared is never heard: the engine is told before the framework gets round to cancel the stream."""
-        if self._utterance is not None:
-            self._utterance.abort()
+        self.abort()
         assert self.next_in_chain is not None
         self.next_in_chain.clear_buffer()
 
+    def abort(self) -> None:
+        """End the utterance in the engine; what the output still holds is not touched."""
+        if self._utterance is not None and not self._aborted:
+            self._aborted = True
+            self.on_abort(self._utterance, self._utterance.abort())
+
     def pause(self) -> None:
-        self._settle()
+        """The framework's pause."""
         self._paused = True
-        if self._utterance is not None:
-            self._utterance.pause()
-        super().pause()
+        self._apply_pause()
 
     def resume(self) -> None:
-        if self._paused and self._started:
-            self._running_since = self._now()
         self._paused = False
-        if self._utterance is not None:
-            self._utterance.resume()
-        super().resume()
+        self._apply_pause()
+
+    def hold(self) -> None:
+        """Our own pause, beside the framework's: audio goes on when neither holds it."""
+        self._held = True
+        self._apply_pause()
+
+    def release(self) -> None:
+        self._held = False
+        self._apply_pause()
 
     def on_playback_started(self, *, created_at: float) -> None:
         super().on_playback_started(created_at=created_at)
         self._started = True
-        if not self._paused:
+        if not self._stopped:
             self._running_since = self._now()
         self._report()
 
@@ -132,11 +147,24 @@ class PlayoutReporter(io.AudioOutput):
 
     # -- the clock ----------------------------------------------------------------------------------------------------
 
+    def _apply_pause(self) -> None:
+        if (wanted := self._paused or self._held) == self._stopped:
+            return
+        self._stopped = wanted
+        if wanted:
+            self._settle()
+        elif self._started:
+            self._running_since = self._now()
+        if self._utterance is not None:
+            (self._utterance.pause if wanted else self._utterance.resume)()
+        (super().pause if wanted else super().resume)()
+
     def _begin(self, utterance: Utterance) -> None:
         self._end()
         self._utterance = utterance
+        self._aborted = False
         utterance.report_playout(0.0)  # from here on the engine assumes nothing
-        if self._paused:
+        if self._stopped:
             utterance.pause()
 
     def _end(self) -> None:

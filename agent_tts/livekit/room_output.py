@@ -60,6 +60,8 @@ class RoomAudioOutput(io.AudioOutput):
     await session.start(agent, room=room, room_options=RoomOptions(audio_output=False))
     """
 
+    pauses_without_loss = True
+
     def __init__(
         self,
         room: rtc.Room,

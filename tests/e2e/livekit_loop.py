@@ -29,7 +29,7 @@ from livekit.agents.voice.transcription import TranscriptSynchronizer
 from livekit.plugins import silero
 
 from agent_tts import TtsMetrics
-from agent_tts.livekit import TTS
+from agent_tts.livekit import TTS, RoomAudioOutput
 from agent_tts.livekit.streams import UTTERANCE_KEY
 
 MOUTH_RATE = 16_000
@@ -210,19 +210,15 @@ class StubRoom:
         return SimpleNamespace(sid="TR_stub", wait_for_subscription=wait_for_subscription)
 
 
-class TracedOutput(_ParticipantAudioOutput):
-    """LiveKit's own room output; notes what it is asked to do."""
+class _Traced(io.AudioOutput):
+    """Notes what an output is asked to do."""
 
-    def __init__(self, room: StubRoom) -> None:
-        super().__init__(
-            room,  # type: ignore[arg-type]
-            sample_rate=EAR_RATE,
-            num_channels=1,
-            track_publish_options=rtc.TrackPublishOptions(),
-        )
-        self.captured: list[tuple[float, str]] = []
-        self.cleared_s: list[float] = []
-        self.paused_s: list[float] = []
+    captured: list[tuple[float, str]]
+    cleared_s: list[float]
+    paused_s: list[float]
+
+    def trace(self) -> None:
+        self.captured, self.cleared_s, self.paused_s = [], [], []
 
     async def capture_frame(self, frame: rtc.AudioFrame) -> None:
         self.captured.append((time.monotonic(), frame.userdata[UTTERANCE_KEY].id))
@@ -237,6 +233,25 @@ class TracedOutput(_ParticipantAudioOutput):
         super().pause()
 
 
+class FrameworkOutput(_Traced, _ParticipantAudioOutput):
+    """LiveKit's own room output."""
+
+    def __init__(self, room: StubRoom) -> None:
+        self.trace()
+        super().__init__(
+            room,  # type: ignore[arg-type]
+            sample_rate=EAR_RATE,
+            num_channels=1,
+            track_publish_options=rtc.TrackPublishOptions(),
+        )
+
+
+class OurOutput(_Traced, RoomAudioOutput):
+    def __init__(self, room: StubRoom) -> None:
+        self.trace()
+        super().__init__(room, sample_rate=EAR_RATE)  # type: ignore[arg-type]
+
+
 # -- the conversation -------------------------------------------------------------------------------------------------
 
 
@@ -248,7 +263,7 @@ class Conversation:
     tts: TTS
     mouth: Mouth
     ear: Ear
-    output: TracedOutput
+    output: FrameworkOutput | OurOutput
     states: list[tuple[float, str, str]] = field(default_factory=list)
     utterances: list[TtsMetrics] = field(default_factory=list)
     finished: list[io.PlaybackFinishedEvent] = field(default_factory=list)
@@ -271,6 +286,10 @@ class Conversation:
             await self._changed.wait()
 
     @property
+    def pauses(self) -> int:
+        return len(self.output.paused_s)
+
+    @property
     def replies(self) -> list[tuple[str, bool]]:
         """What the history says the agent said, and whether it was interrupted."""
         messages = [item for item in self.session.history.messages() if item.role == "assistant"]
@@ -278,20 +297,19 @@ class Conversation:
 
 
 @asynccontextmanager
-async def conversation(tts: TTS, replies: dict[str, str], **interruption: Any) -> AsyncIterator[Conversation]:
-    """Start a session with our TTS; `interruption` is the framework's option of that name."""
+async def conversation(
+    tts: TTS, replies: dict[str, str], *, output_type: type[FrameworkOutput | OurOutput] = FrameworkOutput
+) -> AsyncIterator[Conversation]:
+    """Start a session with our TTS, and the framework's defaults for interruptions."""
     mouth, ear, room = Mouth(), Ear(), StubRoom()
-    output = TracedOutput(room)
+    output = output_type(room)
     synchronizer = TranscriptSynchronizer(next_in_chain_audio=output, next_in_chain_text=None)
     session: AgentSession = AgentSession(
         stt=ScriptedSTT(mouth),
         vad=silero.VAD.load(),
         llm=ScriptedLLM(replies),
         tts=tts,
-        turn_handling={
-            "turn_detection": "vad",
-            "interruption": {"mode": "vad", **interruption},  # type: ignore[typeddict-item]
-        },
+        turn_handling={"turn_detection": "vad", "interruption": {"mode": "vad"}},
         use_tts_aligned_transcript=True,
         aec_warmup_duration=None,
     )

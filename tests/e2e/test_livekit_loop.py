@@ -12,7 +12,7 @@ pytest.importorskip("livekit.plugins.silero", reason="needs pip install 'agent-t
 
 from agent_tts import Engine, EngineConfig, FinishReason
 from agent_tts.livekit import TTS, bind
-from tests.e2e.livekit_loop import Conversation, caller_clips, conversation
+from tests.e2e.livekit_loop import Clip, Conversation, FrameworkOutput, OurOutput, caller_clips, conversation
 from tests.fakes import FRAME_MS, ToneRunner
 
 LONG = " ".join(f"word{number}" for number in range(80))
@@ -22,12 +22,22 @@ SETTLING_S = 0.05
 """How long frames that were emitted before a clear may take to reach the ear's task on a busy machine."""
 
 
-@pytest.mark.parametrize("preset", ["framework", "immediate"])
-async def test_the_agent_stops_when_the_caller_talks_and_answers_the_new_question(preset: str) -> None:
+@pytest.mark.parametrize(
+    ("preset", "output_type"),
+    [
+        ("framework", FrameworkOutput),
+        ("immediate", FrameworkOutput),
+        ("immediate", OurOutput),
+        ("selective", OurOutput),
+    ],
+)
+async def test_the_agent_stops_when_the_caller_talks_and_answers_the_new_question(
+    preset: str, output_type: type[FrameworkOutput | OurOutput]
+) -> None:
     first, second = caller_clips()
     async with Engine.from_runner(ToneRunner()) as engine:
         tts = TTS(engine=engine)
-        async with conversation(tts, {first.text: LONG, second.text: SHORT}) as talk:
+        async with conversation(tts, {first.text: LONG, second.text: SHORT}, output_type=output_type) as talk:
             bind(talk.session, preset=preset)
             await talk.mouth.say(first)
             await talk.ear.hears(1.5)
@@ -42,6 +52,27 @@ async def test_the_agent_stops_when_the_caller_talks_and_answers_the_new_questio
         stats = engine.stats()
         assert (stats.open, stats.running, stats.waiting) == (0, 0, 0)
         assert stats.free_slots == stats.total_slots
+
+
+async def test_a_backchannel_costs_a_pause_and_nothing_of_the_reply() -> None:
+    first, second = caller_clips()
+    short = Clip("Yeah.", second.pcm[: second.onset + 5000])
+    reply = " ".join(LONG.split(" ")[:30])
+    async with Engine.from_runner(ToneRunner()) as engine:
+        tts = TTS(engine=engine)
+        async with conversation(tts, {first.text: reply}, output_type=OurOutput) as talk:
+            bind(talk.session, preset="selective")
+            await talk.mouth.say(first)
+            await talk.ear.hears(1.0)
+            await talk.mouth.say(short)
+            await talk.agent_is("listening")
+            assert talk.pauses, "the backchannel was not noticed at all"
+            assert talk.replies == [(reply, False)]
+            assert [event.interrupted for event in talk.finished] == [False]
+            (metrics,) = talk.utterances
+            assert metrics.finish_reason is FinishReason.COMPLETED
+            assert 1000 * talk.finished[0].playback_position == pytest.approx(metrics.generated_audio_ms)
+        await tts.aclose()
 
 
 def check_order(talk: Conversation) -> None:
