@@ -29,6 +29,10 @@ READ_AS = {
     "a.k.a.": "also known as",
     "C#": "C sharp",
     "F#": "F sharp",
+    "api": "A.P.I.",
+    "sql": "sequel",
+    "btw": "by the way",
+    "Shh": "shush",
     "24/7": "24 7",
     "50/50": "50 50",
     "50-50": "50 50",
@@ -58,6 +62,7 @@ _CODE_NUMBER = re.compile(
     r"|(?:order|account|ticket|confirmation|reference|invoice|tracking|booking|case|card) (?:number|no\.?|id))"
     r"(?: is|:)? #?(\d{3,6})(?![\w.,:%/-]*\d)\b"
 )
+_ZIP_CODE = re.compile(r"(?<=\b[A-Z]{2} )(\d{5})(?![\w.,-]*\d)\b")
 _LONG_NUMBER = re.compile(r"(?<![\w.,:/$€£-])(?:\d{7,}|0\d+)(?![\w.,:%/-]*\d)(?!\w)")
 _CODE = re.compile(r"(?<![\w.-])(?=[A-Z\d]*[A-Z])(?=[A-Z\d]*\d[A-Z\d]*\d)[A-Z\d]{4,12}(?!\w)")
 _DATE_DASHES = re.compile(r"(?<![\w-])(\d{1,2})-(\d{1,2})-(\d{4})(?![\w-])")
@@ -87,6 +92,10 @@ _COMPARISON_WORDS = {
     "≤": "at most",
     "≥": "at least",
 }
+_PAGE = re.compile(r"(?<!\w)p\.\s?(?=\d)")
+_FILE_DOT = re.compile(
+    r"(?<=\w)\.(?=(?:txt|md|py|js|ts|json|pdf|csv|html?|ya?ml|wav|mp3|exe|zip|docx?|xlsx?|png|jpe?g)\b)"
+)
 _HANDLE = re.compile(r"(?<![\w.])@(?=\w)")
 _AMPERSAND = re.compile(r"(?<=\w\w)\s?&\s?(?=\w\w)|\s&\s")
 _ETC = re.compile(r"(?<![\w.])etc\.(?=\s+[a-z])")
@@ -122,6 +131,7 @@ def _say_addresses(text: MappedText) -> None:
     text.sub(_URL, lambda match: _say_url(match.group()))
     text.sub(_IP_ADDRESS, lambda match: " dot ".join(match.group().split(".")))
     text.sub(_VERSION, lambda match: "version " + _say_dotted(match[1]))
+    text.sub(_FILE_DOT, " dot ")
     text.sub(_HANDLE, "at ")
 
 
@@ -130,7 +140,8 @@ def _say_numbers(text: MappedText) -> None:
     text.sub(_DOTTED_NUMBER, lambda match: _say_dotted(match.group()))
     text.sub(_PHONE, lambda match: _say_phone(match.group()))
     text.sub(_EMERGENCY, lambda match: _digits(match[1]), group=1)
-    text.sub(_CODE_NUMBER, lambda match: _digits(match[1]), group=1)
+    text.sub(_CODE_NUMBER, lambda match: match[1] if match[1].endswith("00") else _digits(match[1]), group=1)
+    text.sub(_ZIP_CODE, lambda match: _digits(match[1]))
     text.sub(_LONG_NUMBER, lambda match: _say_long_number(match.group()))
     text.sub(_CODE, lambda match: _say_code(match.group()))
     text.sub(_FIRST_SIGN, "")
@@ -143,6 +154,7 @@ def _say_numbers(text: MappedText) -> None:
     text.sub(_MIXED, lambda match: " and " + _MIXED_WORDS.get(match[1] or match[2], "three quarters"))
     text.sub(_SIGNED, "minus ")
     text.sub(_ABOUT, "about ")
+    text.sub(_PAGE, "page ")
     text.sub(_COMPARISON, lambda match: _COMPARISON_WORDS[match[1]] + " ")
     text.sub(_PER, " per ")
     say_money(text)
@@ -192,6 +204,8 @@ def _say_code(code: str) -> str:
     if re.fullmatch(r"\d+[A-Z]{1,3}|[A-Z]?\d{4}s?", code):
         return code
     parts = re.findall(r"[A-Z]+|\d+", code)
+    if len(parts) == 2 and len(parts[1]) <= 3:
+        return f"{_spell(parts[0])} {parts[1]}"
     return " ".join(_digits(part) if part.isdigit() else _spell(part) for part in parts)
 
 
