@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import argparse
 import asyncio
+import time
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from dataclasses import asdict, dataclass, field
@@ -18,8 +19,8 @@ from pathlib import Path
 from typing import Any
 
 import uvicorn
-from fastapi import FastAPI
-from fastapi.responses import FileResponse
+from fastapi import APIRouter, FastAPI
+from fastapi.staticfiles import StaticFiles
 from faster_whisper import WhisperModel
 from pipecat.audio.vad.silero import SileroVADAnalyzer
 from pipecat.audio.vad.vad_analyzer import VADParams
@@ -47,7 +48,7 @@ from agent_tts.pipecat import AgentTTSService, AgentTTSSettings, InterruptionLat
 
 ROOT = Path(__file__).resolve().parents[1]
 CONFIG_FILE = ROOT / "configs" / "agents" / "pipecat.yaml"
-PAGE = ROOT / "agents" / "web" / "index.html"
+WEB = ROOT / "agents" / "web"
 
 # -- configuration ----------------------------------------------------------------------------------------------------
 
@@ -199,8 +200,13 @@ def _llm(config: AgentConfig) -> OpenAILLMService:
 # -- the server -------------------------------------------------------------------------------------------------------
 
 
-def make_app(engine: Engine, config: AgentConfig, on_call: Callable[[Call], None] = lambda call: None) -> FastAPI:
-    """The page, and the offer that starts a call. `on_call` sees each call before it runs."""
+def make_app(
+    engine: Engine,
+    config: AgentConfig,
+    on_call: Callable[[Call], None] = lambda call: None,
+    more: APIRouter | None = None,
+) -> FastAPI:
+    """The page, and the offer that starts a call. `on_call` sees each call before it runs; `more` adds routes."""
     handler = SmallWebRTCRequestHandler()
     calls: set[asyncio.Task[None]] = set()
 
@@ -219,14 +225,17 @@ def make_app(engine: Engine, config: AgentConfig, on_call: Callable[[Call], None
 
     app = FastAPI(lifespan=lifespan)
 
-    @app.get("/")
-    async def page() -> FileResponse:
-        return FileResponse(PAGE)
+    @app.get("/api/clock")
+    async def clock() -> dict[str, float]:
+        return {"now": time.monotonic()}
 
     @app.post("/api/offer")
     async def offer(request: dict[str, Any]) -> dict[str, str] | None:
         return await handler.handle_web_request(SmallWebRTCRequest.from_dict(request), answer)
 
+    if more is not None:
+        app.include_router(more)
+    app.mount("/", StaticFiles(directory=WEB, html=True))
     return app
 
 

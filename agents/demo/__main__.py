@@ -41,6 +41,7 @@ def main() -> int:
 def _arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser(prog="python -m agents.demo", description="Hear the agent be interrupted.")
     parser.add_argument("--open", action="store_true", help="serve a page to talk with your own microphone")
+    parser.add_argument("--browser", type=int, default=0, metavar="N", help="call from Chromium, with N interruptions")
     parser.add_argument("--port", type=int, default=PAGE_PORT, help="of the page")
     parser.add_argument("--config", default=str(ROOT / "configs" / "agents" / "demo.yaml"))
     parser.add_argument("--out", type=Path, default=ROOT / "out" / "demo", help="for the recording and the report")

@@ -52,12 +52,12 @@ class Story:
     """The call, analysed. Times are of the monotonic clock.
 
     Attributes:
-        row: The interruption, None when the agent did not take it for one.
+        rows: Each time the caller talked over the agent; None when the agent did not take it for an interruption.
         question_ends_s: Ends of the caller's questions.
         reply_starts_s: First sound of each reply at the ear, None when it was not heard.
     """
 
-    row: BargeInRow | None
+    rows: list[BargeInRow | None]
     question_ends_s: list[float]
     reply_starts_s: list[float | None]
 
@@ -73,21 +73,27 @@ def analyse(recording: Recording, record: Record, questions: dict[str, int]) -> 
     asked = [event for event in record.events if event["event"] in ("asks", "interrupts")]
     ends = [recording.start_s + (event["start"] + questions[event["file"]]) / recording.rate for event in asked]
     starts = [_first_sound_s(recording, at_s) for at_s in record.bot_started_s]
-    interrupts = record.event("interrupts")
-    row = _interruption(recording, record, interrupts["start"]) if interrupts else None
-    return Story(row, ends, starts)
+    rows = [_interruption(recording, record, event["start"]) for event in asked if event["event"] == "interrupts"]
+    return Story(rows, ends, starts)
 
 
 def checks(story: Story, record: Record) -> list[Check]:
     """What the demo fails on."""
-    row, answer = story.row, record.event("hears_answer")
+    row, answer = next(iter(story.rows), None), record.event("hears_answer")
     stop_ms = row.since_onset_ms("silence_s") if row else None
     reply = record.replies[-1] if record.replies else Reply()
     return [
         Check(
             "the agent stopped when it was talked over",
-            stop_ms is not None and stop_ms <= 1000 * LONGEST_STOP_S and row is not None and row.abort_s is not None,
+            stop_ms is not None and stop_ms <= 1000 * LONGEST_STOP_S,
             "it did not" if stop_ms is None else f"silent {stop_ms:.0f} ms after the caller's first sound",
+        ),
+        Check(
+            "its engine was stopped, not only its sound",
+            row is not None and row.abort_s is not None,
+            "no abort"
+            if row is None or row.released_s is None
+            else f"released {_released_ms(row):.1f} ms after abort()",
         ),
         Check(
             "nothing stale was handed on or heard afterwards",
@@ -100,6 +106,10 @@ def checks(story: Story, record: Record) -> list[Check]:
             f"{len(reply.said.split())} words" if answer else "no answer was heard",
         ),
     ]
+
+
+def _released_ms(row: BargeInRow) -> float:
+    return 1000 * ((row.released_s or 0.0) - (row.abort_s or 0.0))
 
 
 def _interruption(recording: Recording, record: Record, start: int) -> BargeInRow | None:

@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any
 
 import uvicorn
+from fastapi import APIRouter
 from pipecat.frames.frames import BotStartedSpeakingFrame
 from pipecat.observers.base_observer import BaseObserver, FramePushed
 from pipecat.processors.frame_processor import FrameDirection
@@ -105,10 +106,15 @@ def watch(call: Call, engine: Engine, record: Record) -> None:
 
 @asynccontextmanager
 async def agent_server(
-    engine: Engine, config: AgentConfig, *, port: int = 0, on_call: Callable[[Call], None] = lambda call: None
+    engine: Engine,
+    config: AgentConfig,
+    *,
+    port: int = 0,
+    on_call: Callable[[Call], None] = lambda call: None,
+    more: APIRouter | None = None,
 ) -> AsyncIterator[str]:
     """The agent on a port of 127.0.0.1 (0: a free one). Yields its address."""
-    app = make_app(engine, config, on_call)
+    app = make_app(engine, config, on_call, more)
     server = uvicorn.Server(uvicorn.Config(app, log_level="warning", lifespan="on"))
     server.install_signal_handlers = lambda: None  # type: ignore[method-assign]
     listening = socket.create_server((LOOPBACK, port))

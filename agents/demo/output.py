@@ -71,7 +71,7 @@ def write_all(
     """conversation.wav, report.html and ledger.json in `folder`."""
     caller, agent = (soxr.resample(pcm, recording.rate, WAV_RATE) for pcm in (recording.mouth, recording.ear))
     write_wav(folder / "conversation.wav", np.stack([caller, agent], 1), WAV_RATE)
-    rows = [story.row] if story.row else []
+    rows = [row for row in story.rows if row is not None]
     facts = models | machine()
     (folder / "ledger.json").write_text(result_json(rows, record, verdict, facts), encoding="utf-8")
     report = CallReport(

@@ -14,8 +14,9 @@ from agent_tts import Engine, EngineConfig
 from agent_tts.errors import AgentTTSError
 from agent_tts.metrics import Ledger
 from agents.demo.analysis import Recording, analyse, checks
+from agents.demo.browser import hold_browser_call
 from agents.demo.caller import Plan
-from agents.demo.conversation import DemoError, agent_server, hold_call
+from agents.demo.conversation import DemoError, Record, agent_server, hold_call
 from agents.demo.loopback import use_loopback
 from agents.demo.models import MissingModelError, language_model, whisper_model
 from agents.demo.output import conversation_text, machine, result_json, speed_table, turns_of, write_all
@@ -29,26 +30,21 @@ async def play(arguments: argparse.Namespace) -> int:
     """One call, told, judged and written down. 0 when every check passed."""
     narrate = _narrator()
     arguments.out.mkdir(parents=True, exist_ok=True)
-    recording_file = arguments.out / "call.npz"
     narrate("preparing the caller's speech")
     settings = read_settings(arguments.config)
-    plan = await asyncio.to_thread(_plan, settings, arguments.cache / "demo", recording_file)
+    plan = await asyncio.to_thread(_plan, settings, arguments.cache / "demo", arguments.out / "call.npz")
     use_loopback(only=True)
     async with _agent(settings, arguments.cache, narrate) as (engine, ready):
-        timeout_s = settings.call.stage_timeout_s
-        record = await hold_call(engine, ready.agent, plan, stage_timeout_s=timeout_s, narrate=narrate)
-        models = {
-            "voice": engine.model_name,
-            "speech to text": settings.agent.stt.model,
-            "LLM": settings.agent.llm.model,
-        }
-    recording = Recording.load(recording_file)
-    recording_file.unlink()
+        if arguments.browser:
+            recording, record = await _browser_call(engine, ready, plan, arguments.browser, narrate)
+        else:
+            recording, record = await _call(engine, ready, plan, narrate)
+        models = {"voice": engine.model_name, "STT": settings.agent.stt.model, "LLM": settings.agent.llm.model}
     lengths = {file: len(read_wav(Path(file))) for file in (*plan.questions, plan.interruption)}
     story = analyse(recording, record, lengths)
     verdict = checks(story, record)
     await asyncio.to_thread(write_all, arguments.out, recording, record, story, verdict, models)
-    rows = [story.row] if story.row else []
+    rows = [row for row in story.rows if row is not None]
     print(f"\nThe conversation, as heard\n\n{conversation_text(turns_of(recording, record, story))}")
     print(f"\nBarge-in ledger\n\n{Ledger(rows).table()}\n\nReplies\n\n{speed_table(record, story)}\n")
     for check in verdict:
@@ -70,6 +66,34 @@ async def open_page(arguments: argparse.Namespace) -> int:
         with contextlib.suppress(asyncio.CancelledError):
             await asyncio.Event().wait()
     return 0
+
+
+async def _call(
+    engine: Engine, ready: DemoConfig, plan: Plan, narrate: Callable[[str], None]
+) -> tuple[Recording, Record]:
+    timeout_s = ready.call.stage_timeout_s
+    record = await hold_call(engine, ready.agent, plan, stage_timeout_s=timeout_s, narrate=narrate)
+    return await asyncio.to_thread(_take, Path(plan.recording)), record
+
+
+def _take(file: Path) -> Recording:
+    recording = Recording.load(file)
+    file.unlink()
+    return recording
+
+
+async def _browser_call(
+    engine: Engine, ready: DemoConfig, plan: Plan, rounds: int, narrate: Callable[[str], None]
+) -> tuple[Recording, Record]:
+    return await hold_browser_call(
+        engine,
+        ready.agent,
+        [Path(plan.questions[0]), Path(plan.interruption)],
+        rounds=rounds,
+        heard_ms=ready.call.interrupt_after_ms,
+        stage_timeout_s=ready.call.stage_timeout_s,
+        narrate=narrate,
+    )
 
 
 @asynccontextmanager

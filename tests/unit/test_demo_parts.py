@@ -60,43 +60,46 @@ def passed(story: Story, record: Record) -> list[bool]:
 
 def test_a_call_that_went_well_passes_and_is_measured() -> None:
     story, record = told((3.0, 5.45), (8.0, 9.0))
-    assert passed(story, record) == [True, True, True]
-    assert story.row is not None
-    assert story.row.since_onset_ms("vad_s") == pytest.approx(300, abs=1)
-    assert story.row.since_onset_ms("silence_s") == pytest.approx(450, abs=1)
-    assert story.row.heard_ms == pytest.approx(2450, abs=2)
-    assert story.row.leaked_ms["abort_s"] == pytest.approx(150, abs=6)
+    assert passed(story, record) == [True, True, True, True]
+    row = story.rows[0]
+    assert row is not None
+    assert row.since_onset_ms("vad_s") == pytest.approx(300, abs=1)
+    assert row.since_onset_ms("silence_s") == pytest.approx(450, abs=1)
+    assert row.heard_ms == pytest.approx(2450, abs=2)
+    assert row.leaked_ms["abort_s"] == pytest.approx(150, abs=6)
     assert story.question_ends_s == [START_S + 2, START_S + 6]
     assert story.reply_starts_s == [pytest.approx(START_S + 3, abs=0.001), pytest.approx(START_S + 8, abs=0.001)]
 
 
 def test_an_agent_that_speaks_on_fails_as_stale() -> None:
     story, record = told((3.0, 7.0), (8.0, 9.0))
-    assert passed(story, record) == [True, False, True]
-    assert story.row is not None
-    assert story.row.stale_ms == pytest.approx(1000 * (7.0 - 5.302 - 0.5), abs=10)
+    assert passed(story, record) == [True, True, False, True]
+    row = story.rows[0]
+    assert row is not None
+    assert row.stale_ms == pytest.approx(1000 * (7.0 - 5.302 - 0.5), abs=10)
 
 
 def test_a_burst_after_the_silence_is_stale() -> None:
     story, record = told((3.0, 5.4), (6.5, 6.6), (8.0, 9.0))
-    assert passed(story, record) == [True, False, True]
+    assert passed(story, record) == [True, True, False, True]
 
 
 def test_frames_handed_on_after_the_abort_are_stale() -> None:
     story, record = told((3.0, 5.4), (8.0, 9.0))
-    assert story.row is not None
-    assert passed(replace(story, row=replace(story.row, stale_frames=1)), record) == [True, False, True]
+    row = story.rows[0]
+    assert row is not None
+    assert passed(replace(story, rows=[replace(row, stale_frames=1)]), record) == [True, True, False, True]
 
 
 def test_an_interruption_that_was_not_noticed_fails() -> None:
     story, record = told((3.0, 5.4), (8.0, 9.0))
-    assert passed(replace(story, row=None), record) == [False, False, True]
+    assert passed(replace(story, rows=[None]), record) == [False, False, False, True]
 
 
 def test_a_question_without_an_answer_fails() -> None:
     story, record = told((3.0, 5.4))
     record.events = [event for event in record.events if event["event"] != "hears_answer"]
-    assert passed(story, record) == [True, True, False]
+    assert passed(story, record) == [True, True, True, False]
 
 
 def test_the_mouth_says_its_speech_in_frames_and_knows_where_it_began() -> None:
