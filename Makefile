@@ -20,10 +20,10 @@ export OMP_NUM_THREADS ?= 1
 export TOKENIZERS_PARALLELISM ?= false
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test check bench eval serve format clean
+.PHONY: help demo test check bench eval eval-full serve format clean
 
 help: ## show this list
-	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-8s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-9s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
 demo: $(STAMPS)/demo ## a whole call on the bundled voice, offline: it is asked, answers, is interrupted (OPEN=1: you talk)
 	$(PY) -m agents.demo $(if $(OPEN),--open) $(ARGS)
@@ -41,8 +41,11 @@ check: $(STAMPS)/dev ## format, lint, types, layers, unit tests
 bench: $(STAMPS)/run ## TTFA against text length, RTF, concurrent streams, abort latency
 	$(VENV)/bin/agent-tts bench $(ARGS)
 
-eval: $(STAMPS)/dev ## every evaluation that runs on this machine (see evals/README.md)
-	$(PY) -m evals $(ARGS)
+eval: $(STAMPS)/dev ## the evaluations, about ten minutes (see evals/README.md)
+	$(PY) -m evals all $(ARGS)
+
+eval-full: $(STAMPS)/dev ## all of them, with peers and more repeats
+	$(PY) -m evals all --full $(ARGS)
 
 serve: $(STAMPS)/run ## the engine in its own process, behind a socket
 	$(VENV)/bin/agent-tts serve $(or $(ARGS),--socket .cache/agent-tts.sock)

@@ -60,7 +60,7 @@ class BenchPlan:
     @classmethod
     def quick(cls, seed: int = 1) -> BenchPlan:
         """Under a minute on two cores."""
-        return cls((2, 20, 500), 5, 16, 2, (1, 2), 10, 10, seed)
+        return cls((2, 5, 500), 5, 16, 2, (1, 2), 10, 10, seed)
 
 
 @dataclass(frozen=True, slots=True)
@@ -92,8 +92,16 @@ class BenchReport:
         """The most concurrent real-time streams without an underrun."""
         return max((streams for streams, row in self.concurrent.items() if row["underruns"] == 0), default=0)
 
+    @property
+    def flat(self) -> bool | None:
+        """Whether the median of a long text stays within 20 % + 5 ms of that of the shortest one of 5 words or more."""
+        medians = [row["playable"].p50 for words, row in sorted(self.ttfa.items()) if words >= 5]
+        if len(medians) < 2 or medians[0] is None:
+            return None
+        return all(median is not None and median <= 1.2 * medians[0] + 5 for median in medians)
+
     def as_dict(self) -> dict[str, Any]:
-        return asdict(self) | {"sustained_streams": self.sustained}
+        return asdict(self) | {"sustained_streams": self.sustained, "ttfa_flat": self.flat}
 
     def table(self) -> str:
         """For people."""
@@ -106,8 +114,12 @@ class BenchReport:
             playable = _line(f"{streams} streams, playable", seen["playable_ms"], "ms")
             lines.append(playable + _underruns(seen["underruns"]))
         lines += [_line(f"abort, {name}", self.abort[key], "ms") for name, key in _ABORT_ROWS if key in self.abort]
-        lines.append(f"chunks delivered after abort() returned: {self.abort.get('late_chunks', '-')}")
-        lines.append(f"real-time streams without an underrun: {self.sustained}")
+        if self.abort:
+            lines.append(f"chunks delivered after abort() returned: {self.abort['late_chunks']}")
+        if self.concurrent:
+            lines.append(f"real-time streams without an underrun: {self.sustained}")
+        if self.flat is not None:
+            lines.append(f"TTFA flat from 5 words on (medians within 20 % + 5 ms): {'yes' if self.flat else 'no'}")
         return "\n".join(lines)
 
 
@@ -118,9 +130,7 @@ async def run_bench(engine: Engine, plan: BenchPlan, voice: str = "default") -> 
     """Measure everything in the plan. The engine must be otherwise idle."""
     chooser = random.Random(plan.seed)
     report = BenchReport()
-    for words in (5, 20):
-        await _ttfa_once(engine, voice, make_text(words, chooser), plan.seed)
-    report.ttfa = await _measure_ttfa(engine, plan, voice, chooser)
+    report.ttfa = await measure_ttfa(engine, plan, voice, chooser)
     report.rtf = await _measure_rtf(engine, plan, voice, chooser)
     for streams in plan.streams:
         report.concurrent[streams] = await _measure_streams(engine, plan, voice, chooser, streams)
@@ -139,9 +149,12 @@ def make_text(num_words: int, chooser: random.Random) -> str:
     return text + "."
 
 
-async def _measure_ttfa(
+async def measure_ttfa(
     engine: Engine, plan: BenchPlan, voice: str, chooser: random.Random
 ) -> dict[int, dict[str, Spread]]:
+    """Spread of each stage for each length in words, after a warm-up."""
+    for words in (5, 20):
+        await _ttfa_once(engine, voice, make_text(words, chooser), plan.seed)
     seen: dict[int, list[TtsMetrics]] = {words: [] for words in plan.lengths}
     for repeat in range(plan.repeats):
         for words in plan.lengths:

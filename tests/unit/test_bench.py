@@ -4,10 +4,13 @@ import asyncio
 import json
 import random
 
+import pytest
+
 from agent_tts.bench import BenchPlan, BenchReport, Spread, make_text, run_bench
 from agent_tts.config import EngineConfig
 from agent_tts.engine import Engine
 from agent_tts.host import describe_run
+from evals import ttfa
 from tests.fakes import ToneRunner
 
 SMALL = BenchPlan(lengths=(2, 30), repeats=3, rtf_words=4, rtf_repeats=2, streams=(1, 2), stream_words=2, aborts=3)
@@ -58,3 +61,25 @@ def test_the_report_is_json_with_where_it_was_measured() -> None:
 def test_a_spread_of_nothing_says_so() -> None:
     assert Spread.of([None, None]) == Spread(0, None, None, None)
     assert Spread.of([3.0, None, 1.0, 2.0]) == Spread(3, 2.0, 3.0, 3.0)
+
+
+def test_ttfa_is_flat_when_long_texts_wait_no_longer() -> None:
+    def row(ms: float) -> dict[str, Spread]:
+        return {"playable": Spread.of([ms])}
+
+    assert BenchReport(ttfa={2: row(10), 5: row(20), 500: row(29)}).flat is True
+    assert BenchReport(ttfa={2: row(10), 5: row(20), 500: row(29.5)}).flat is False
+    assert BenchReport(ttfa={2: row(10)}).flat is None
+
+
+def test_evals_ttfa_prints_a_table_and_one_json_line(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    async def load(model: str | None = None, *, config: EngineConfig | None = None) -> Engine:
+        return Engine.from_runner(ToneRunner(frames_per_word=3), config)
+
+    monkeypatch.setattr(Engine, "load", load)
+    assert ttfa.main(["--words", "2", "6", "--repeats", "2"]) == 0
+    *table, line = capsys.readouterr().out.splitlines()
+    assert any("TTFA 6 words, audible" in row for row in table)
+    assert json.loads(line)["ttfa"]["6"]["playable"]["n"] == 2
