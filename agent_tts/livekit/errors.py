@@ -12,6 +12,7 @@ from agent_tts.errors import (
     AgentTTSError,
     EngineBusyError,
     EngineClosedError,
+    EngineUnavailableError,
     GenerationError,
     UnknownVoiceError,
 )
@@ -29,5 +30,7 @@ def to_api_error(error: AgentTTSError) -> APIError:
             return APIStatusError(message, status_code=404, retryable=False)
         case EngineClosedError():
             return APIConnectionError(message, retryable=False)
+        case EngineUnavailableError():  # its client connects again by itself: a retry may find it
+            return APIConnectionError(message, retryable=True)
         case _:
             return APIError(message, retryable=False)

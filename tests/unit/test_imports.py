@@ -18,6 +18,8 @@ TORCH_FREE = [
     "agent_tts.errors",
     "agent_tts.metrics",
     "agent_tts.types",
+    "agent_tts.remote.door",
+    "agent_tts.remote.process",
     "agent_tts.runtime.audio_stream",
     "agent_tts.runtime.loop",
     "agent_tts.runtime.request",
@@ -25,6 +27,7 @@ TORCH_FREE = [
     "agent_tts.runtime.step",
     "agent_tts.cache.pages",
     "agent_tts.cache.radix",
+    "agent_tts.server.command",
     "agent_tts.text.phonemes",
     "agent_tts.audio.resample",
 ]
