@@ -117,5 +117,5 @@ def _plain(name: str) -> str:
 
 
 def _sentence(license: License, accept: str | None) -> str:
-    other = f" accept_license is {accept!r}, which is another licence." if accept else ""
+    other = f" accept_license is {accept!r}, which does not name it." if accept else ""
     return f"{license.terms} (Stated in {license.source}.){other}"

@@ -4,8 +4,8 @@
     <folder>/content/<hash>/voice.json   text, codec, check, SHA-256 of the codes' file
     <folder>/content/<hash>/codes.npz    codes [codebooks, frames]; plain numbers, never a pickle
 
-A record is written after its content and removed before it, so a reader never meets a name without content. Writers
-take turns by a lock file. Nothing is created before the first add().
+Both JSON files end with a checksum of what stands before it. A record is written after its content and removed before
+it, so a reader never meets a name without content. Writers take turns by a lock file. Nothing is created before put().
 """
 
 from __future__ import annotations
@@ -66,8 +66,7 @@ class VoiceStore:
         """
         if not _NAME.fullmatch(name) or not (path := self._names / f"{name}.json").is_file():
             raise UnknownVoiceError(name, self.names())
-        record = _read_json(path)
-        _expect_keys(record, {"format", "name", "content", "consent", "added_at"}, path)
+        record = _read_sealed(path, {"name", "content", "consent", "added_at"})
         if record["name"] != name or not _HASH.fullmatch(str(record["content"])):
             raise VoiceFileError(f"{path} does not name {name!r} and a content hash; it was changed. {_AGAIN}")
         try:
@@ -90,13 +89,12 @@ class VoiceStore:
                 raise VoiceError(f"There is a voice {voice.name!r} already. Remove it first, or replace it.")
             self._write_content(voice.content)
             record = {
-                "format": FORMAT,
                 "name": voice.name,
                 "content": voice.content_hash,
                 "consent": voice.consent.to_json(),
                 "added_at": voice.added_at.isoformat(),
             }
-            _write_file(path, _dump(record))
+            _write_file(path, seal(record))
             self._sweep()
 
     def remove(self, name: str) -> None:
@@ -130,8 +128,7 @@ class VoiceStore:
 
     def _read_content(self, content_hash: str) -> VoiceContent:
         folder = self._content / content_hash
-        head = _read_json(folder / "voice.json")
-        _expect_keys(head, {"format", "text", "codec", "findings", "codes_sha256"}, folder / "voice.json")
+        head = _read_sealed(folder / "voice.json", {"text", "codec", "findings", "codes_sha256"})
         data = _read_bytes(folder / "codes.npz")
         if hashlib.sha256(data).hexdigest() != head["codes_sha256"]:
             raise VoiceFileError(f"{folder / 'codes.npz'} is not the file that was written. {_AGAIN}")
@@ -152,7 +149,6 @@ class VoiceStore:
         data = _codes_bytes(content.codes)
         codec = {name: getattr(content.codec, name) for name in CodecIdentity.__dataclass_fields__}
         head = {
-            "format": FORMAT,
             "text": content.text,
             "codec": codec,
             "findings": list(content.findings),
@@ -161,7 +157,7 @@ class VoiceStore:
         draft = Path(tempfile.mkdtemp(prefix=".new-", dir=self._content))
         try:
             _write_file(draft / "codes.npz", data)
-            _write_file(draft / "voice.json", _dump(head))
+            _write_file(draft / "voice.json", seal(head))
             draft.replace(target)
         finally:
             shutil.rmtree(draft, ignore_errors=True)
@@ -199,12 +195,30 @@ def _read_json(path: Path) -> dict[str, Any]:
     return data
 
 
-def _expect_keys(data: Mapping[str, Any], known: set[str], path: Path) -> None:
+def _read_sealed(path: Path, known: set[str]) -> dict[str, Any]:
+    """A JSON object of this format with exactly these keys, as it was written."""
+    data = _read_json(path)
+    if data.get("format") != FORMAT:
+        raise VoiceFileError(f"{path} has format {data.get('format')!r}; this version reads {FORMAT}.")
+    known = known | {"format", "checksum"}
     if set(data) != known:
         wrong = ", ".join(sorted(set(data) ^ known))
         raise VoiceFileError(f"{path} misses or does not know: {wrong}. {_AGAIN}")
-    if data["format"] != FORMAT:
-        raise VoiceFileError(f"{path} has format {data['format']!r}; this version reads {FORMAT}.")
+    if data.pop("checksum") != _checksum(data):
+        raise VoiceFileError(f"{path} was changed or damaged after it was written. {_AGAIN}")
+    return data
+
+
+def seal(data: Mapping[str, Any]) -> bytes:
+    """A JSON file with format and checksum. The checksum tells damage, not forgery: anyone can compute it."""
+    content = {"format": FORMAT, **data}
+    sealed = {**content, "checksum": _checksum(content)}
+    return json.dumps(sealed, ensure_ascii=False, indent=2).encode("utf-8") + b"\n"
+
+
+def _checksum(data: Mapping[str, Any]) -> str:
+    plain = json.dumps(data, ensure_ascii=True, sort_keys=True, separators=(",", ":"))
+    return hashlib.sha256(plain.encode("ascii")).hexdigest()
 
 
 def _parse_codec(data: object, path: Path) -> CodecIdentity:
@@ -232,10 +246,6 @@ def _parse_codes(data: bytes, path: Path) -> Codes:
     if codes.ndim != 2 or codes.dtype.kind not in "iu" or 0 in codes.shape or codes.min() < 0:
         raise VoiceFileError(f"{path} holds {codes.dtype} {codes.shape}; codes [codebooks, frames] are expected.")
     return np.asarray(codes, np.int64)
-
-
-def _dump(data: Mapping[str, Any]) -> bytes:
-    return json.dumps(data, ensure_ascii=False, indent=2).encode("utf-8") + b"\n"
 
 
 def _write_file(path: Path, data: bytes) -> None:

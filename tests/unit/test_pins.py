@@ -7,8 +7,8 @@ import random
 from agent_tts.cache.pages import PageAllocator
 from agent_tts.cache.pins import Pins
 from agent_tts.cache.radix import PrefixCache
-from tests.fakes import ToneRunner
 from tests.bench import Bench
+from tests.fakes import ToneRunner
 
 SIZE = 16
 
