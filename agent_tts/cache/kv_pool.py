@@ -77,9 +77,10 @@ class RunView:
     def __init__(self, pool: KVPool, first_slot: int, start: int, length: int, window: int | None) -> None:
         end = start + length
         visible_from = 0 if window is None or length > 1 else max(0, end - window)
-        self._new = slice(first_slot + start, first_slot + end)
-        self._context = slice(first_slot + visible_from, first_slot + end)
-        self._pool = pool
+        new = slice(first_slot + start, first_slot + end)
+        context = slice(first_slot + visible_from, first_slot + end)
+        self._new_k, self._new_v = pool.k[:, new].unsqueeze(1).unbind(0), pool.v[:, new].unsqueeze(1).unbind(0)
+        self.keys, self.values = pool.k[:, context].unsqueeze(1).unbind(0), pool.v[:, context].unsqueeze(1).unbind(0)
         self._mask: Tensor | None = None
         if length > 1:
             query = torch.arange(start, end, device=pool.k.device).view(1, -1, 1)
@@ -87,10 +88,9 @@ class RunView:
 
     def update(self, layer: int, k: Tensor, v: Tensor) -> tuple[Tensor, Tensor, Tensor | None]:
         """Write k, v [1, time, kv_heads, head_dim] and return the slice of all the row's positions."""
-        keys, values = self._pool.k[layer], self._pool.v[layer]
-        keys[self._new] = k[0]
-        values[self._new] = v[0]
-        return keys[self._context].unsqueeze(0), values[self._context].unsqueeze(0), self._mask
+        self._new_k[layer].copy_(k)
+        self._new_v[layer].copy_(v)
+        return self.keys[layer], self.values[layer], self._mask
 
 
 class PagedView:

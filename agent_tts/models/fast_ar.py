@@ -13,33 +13,15 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from agent_tts.config import ModelConfig
+from agent_tts.models import numpy_stack
+from agent_tts.models.decode_stack import DecodeStack
+from agent_tts.models.numpy_stack import NumpyStack
 from agent_tts.nn.attention import Transformer
-
-
-class FrameCache:
-    """Keys and values of the positions of one frame, for up to `rows` requests. Reused from frame to frame."""
-
-    def __init__(self, config: ModelConfig, rows: int, dtype: torch.dtype, device: torch.device | str) -> None:
-        fast = config.fast
-        shape = (fast.num_layers, rows, config.num_codebooks, fast.num_kv_heads, fast.head_dim)
-        self._k = torch.zeros(shape, dtype=dtype, device=device)
-        self._v = torch.zeros(shape, dtype=dtype, device=device)
-        self._end = 0
-
-    def begin(self, position: int) -> None:
-        """The next pass writes this position and sees all up to it."""
-        self._end = position
-
-    def update(self, layer: int, k: Tensor, v: Tensor) -> tuple[Tensor, Tensor, None]:
-        """k, v [rows, 1, kv_heads, head_dim]; the KVCache protocol of nn/attention.py."""
-        rows, end = k.shape[0], self._end + 1
-        self._k[layer, :rows, self._end] = k[:, 0]
-        self._v[layer, :rows, self._end] = v[:, 0]
-        return self._k[layer, :rows, :end], self._v[layer, :rows, :end], None
+from agent_tts.nn.rope import Rotation
 
 
 class FastAR(nn.Module):
-    """Embedding shared by all codebooks, blocks and head of the Fast AR."""
+    """Embedding shared by all codebooks, blocks and head of the Fast AR. FastDecoder runs it position by position."""
 
     def __init__(self, config: ModelConfig) -> None:
         super().__init__()
@@ -50,39 +32,113 @@ class FastAR(nn.Module):
         self.transformer = Transformer(fast)
         self.output = nn.Linear(fast.dim, config.codebook_size, bias=False)
 
-    def new_cache(self, rows: int) -> FrameCache:
-        """Room for one frame of so many requests, owned by the caller."""
-        weight = self.output.weight
-        return FrameCache(self.config, rows, weight.dtype, weight.device)
+    def forward(self, hidden: Tensor, codes: Tensor) -> Tensor:
+        """All logits of frames whose codes are known, for training and for tests.
 
-    def step(self, x: Tensor, position: int, cache: FrameCache) -> Tensor:
-        """One position of a frame: [rows, dim] -> [rows, dim], before the final norm."""
-        cache.begin(position)
-        positions = torch.full((1, 1), position, device=x.device)
-        out: Tensor = self.transformer(x.unsqueeze(1), positions, cache)
-        return out.squeeze(1)
+        Args:
+            hidden: [rows, slow dim], SlowAR.hidden().
+            codes: [rows, codebooks - 1] int64, without the last one.
 
-    def logits(self, x: Tensor) -> Tensor:
-        """[rows, dim] -> the legal candidates [rows, fast_legal_codes], or all of the codebook."""
-        return F.linear(self.transformer.norm(x), self.output.weight[: self.config.fast_legal_codes])
+        Returns:
+            [rows, codebooks, codebook_size]; those at position k decide code k, those at 0 nothing.
+        """
+        x = torch.cat([self.project_in(hidden).unsqueeze(1), self.embeddings(codes)], dim=1)
+        logits: Tensor = self.output(self.transformer.norm(self.transformer(x)))
+        return logits
 
-    def codes(
-        self, hidden: Tensor, first: Tensor, choose: Callable[[int, Tensor], Tensor], cache: FrameCache
-    ) -> Tensor:
+
+class _FrameCache:
+    """Keys and values of the positions of one frame. The slices a step needs are made once and kept."""
+
+    def __init__(self, config: ModelConfig, rows: int, dtype: torch.dtype, device: torch.device) -> None:
+        fast = config.fast
+        shape = (fast.num_layers, rows, config.num_codebooks, fast.num_kv_heads, fast.head_dim)
+        self._k = torch.zeros(shape, dtype=dtype, device=device)
+        self._v = torch.zeros(shape, dtype=dtype, device=device)
+        self._slices: dict[tuple[int, int], list[tuple[Tensor, ...]]] = {}
+        self._now: list[tuple[Tensor, ...]] = []
+
+    def begin(self, rows: int, position: int) -> None:
+        """The next pass writes this position of the first `rows` rows and sees all up to it."""
+        if (rows, position) not in self._slices:
+            self._slices[rows, position] = [
+                self._cut(k[:rows], v[:rows], position) for k, v in zip(self._k, self._v, strict=True)
+            ]
+        self._now = self._slices[rows, position]
+
+    @staticmethod
+    def _cut(k: Tensor, v: Tensor, position: int) -> tuple[Tensor, ...]:
+        end = position + 1
+        return k[:, position:end], v[:, position:end], k[:, :end], v[:, :end]
+
+    @property
+    def keys(self) -> list[Tensor]:
+        """Of each layer [rows, context, kv_heads, head_dim], the new place last."""
+        return [layer[2] for layer in self._now]
+
+    @property
+    def values(self) -> list[Tensor]:
+        """As keys."""
+        return [layer[3] for layer in self._now]
+
+    def update(self, layer: int, k: Tensor, v: Tensor) -> tuple[Tensor, Tensor, None]:
+        """k, v [rows, 1, kv_heads, head_dim]; the KVCache protocol of nn/attention.py."""
+        new_k, new_v, keys, values = self._now[layer]
+        new_k.copy_(k)
+        new_v.copy_(v)
+        return keys, values, None
+
+
+class FastDecoder:
+    """Runs a FastAR one position at a time. Owns a cache of one frame for up to `rows` requests."""
+
+    def __init__(self, fast: FastAR, rows: int) -> None:
+        weight = fast.output.weight
+        self._fast = fast
+        self._stack = DecodeStack(fast.transformer)
+        self._cache = _FrameCache(fast.config, rows, weight.dtype, weight.device)
+        positions = torch.arange(fast.config.num_codebooks, device=weight.device)
+        self._angles = [self._stack.angles(position) for position in positions.unsqueeze(1)]
+        self._head = weight.detach()[: fast.config.fast_legal_codes]  # [candidates, dim]
+        self._alone = _AloneDecoder(self._stack, self._cache, self._angles) if numpy_stack.fits(self._stack) else None
+
+    def codes(self, hidden: Tensor, first: Tensor, choose: Callable[[int, Tensor], Tensor]) -> Tensor:
         """All codes of one frame.
 
         Args:
             hidden: [rows, slow dim], SlowAR.hidden() of the last position.
             first: [rows], the semantic code.
             choose: Given k and the logits [rows, candidates], returns code k [rows].
-            cache: From new_cache() with at least so many rows.
 
         Returns:
             [rows, codebooks] int64, `first` in front.
         """
-        self.step(self.project_in(hidden), 0, cache)
+        self._step(self._fast.project_in(hidden), 0)
         codes = [first]
-        for position in range(1, self.config.num_codebooks):
-            x = self.step(self.embeddings(codes[-1]), position, cache)
-            codes.append(choose(position, self.logits(x)))
+        for position in range(1, self._fast.config.num_codebooks):
+            x = self._step(F.embedding(codes[-1], self._fast.embeddings.weight), position)
+            codes.append(choose(position, F.linear(self._stack.norm(x), self._head)))
         return torch.stack(codes, dim=1)
+
+    def _step(self, x: Tensor, position: int) -> Tensor:
+        if self._alone is not None and len(x) == 1:
+            return self._alone.step(x, position)
+        self._cache.begin(x.shape[0], position)
+        return self._stack.forward(x, self._angles[position], self._cache)
+
+
+class _AloneDecoder:
+    """FastDecoder for one row on NumPy, in the first row of the same cache."""
+
+    def __init__(self, stack: DecodeStack, cache: _FrameCache, angles: list[Tensor | Rotation]) -> None:
+        self._stack = NumpyStack(stack)
+        self._angles = [angle.numpy().reshape(-1) for angle in angles if isinstance(angle, Tensor)]
+        self._places = []
+        for position in range(len(angles)):
+            cache.begin(1, position)
+            self._places.append((numpy_stack.row_arrays(cache.keys), numpy_stack.row_arrays(cache.values)))
+
+    def step(self, x: Tensor, position: int) -> Tensor:
+        """[1, dim] -> [1, dim]."""
+        out = self._stack.forward(x[0].numpy(), self._angles[position], *self._places[position])
+        return torch.from_numpy(out).unsqueeze(0)

@@ -13,7 +13,7 @@ from torch import Tensor
 from agent_tts.config import ModelConfig
 from agent_tts.models import sampling
 from agent_tts.models.dual_ar import DualAR
-from agent_tts.models.fast_ar import FrameCache
+from agent_tts.models.fast_ar import FastDecoder
 from agent_tts.models.slow_ar import SlowHead, semantic_code
 
 RAS_WINDOW = 10
@@ -72,7 +72,7 @@ class FrameSampler:
         self._model = model
         self._head = SlowHead(model.slow)
         self._is_s1 = model.config.layout == "dual_ar"
-        self._cache: FrameCache = model.fast.new_cache(slots)
+        self._fast = FastDecoder(model.fast, slots)
         self.state = SamplerState(model.config, slots, weight.device)
 
     def sample(self, x: Tensor, slot_ids: Tensor, rows: RowSampling, noise: Noise) -> Tensor:
@@ -94,7 +94,7 @@ class FrameSampler:
         def choose(position: int, logits: Tensor) -> Tensor:
             return self._residual(position, logits.float(), count, history, rows, noise)
 
-        codes = model.fast.codes(model.slow.hidden(x), semantic_code(model.config, tokens), choose, self._cache)
+        codes = self._fast.codes(model.slow.hidden(x), semantic_code(model.config, tokens), choose)
         columns = torch.cat([tokens.unsqueeze(1), codes], dim=1)
         self._remember(slot_ids, count, main, columns)
         return columns

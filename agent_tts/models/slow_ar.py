@@ -13,6 +13,9 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from agent_tts.config import ModelConfig
+from agent_tts.models import numpy_stack
+from agent_tts.models.decode_stack import DecodeStack
+from agent_tts.models.numpy_stack import NumpyStack, OneRun
 from agent_tts.nn.attention import KVCache, Transformer
 
 
@@ -92,6 +95,26 @@ class SlowHead:
     def logits(self, x: Tensor) -> Tensor:
         """[rows, dim] before the final norm -> [rows, candidates]."""
         return F.linear(self._norm(x), self.weight)
+
+
+class SlowDecoder:
+    """Runs a SlowAR for one new column in each row; the same values as SlowAR.forward(), with less in between."""
+
+    def __init__(self, slow: SlowAR) -> None:
+        self._slow = slow
+        self._stack = DecodeStack(slow.transformer)
+        self._alone = NumpyStack(self._stack) if numpy_stack.fits(self._stack) else None
+
+    def step(self, columns: Tensor, positions: Tensor, cache: KVCache) -> Tensor:
+        """columns [rows, codebooks + 1], positions [rows], absolute -> [rows, dim] before the final norm."""
+        x = self._slow.embed(columns.unsqueeze(-1)).squeeze(1)
+        angles = self._stack.angles(positions)
+        if self._alone is None or len(x) > 1 or not isinstance(cache, OneRun):
+            return self._stack.forward(x, angles, cache)
+        assert isinstance(angles, Tensor)
+        keys, values = numpy_stack.row_arrays(cache.keys), numpy_stack.row_arrays(cache.values)
+        out = self._alone.forward(x[0].numpy(), angles.numpy().reshape(-1), keys, values)
+        return torch.from_numpy(out).unsqueeze(0)
 
 
 def semantic_code(config: ModelConfig, tokens: Tensor) -> Tensor:

@@ -12,6 +12,7 @@ from agent_tts.cache.kv_pool import KVPool
 from agent_tts.models.checkpoint import load_checkpoint
 from agent_tts.models.dual_ar import DualAR
 from agent_tts.models.frame_sampler import FrameSampler, Noise, RowSampling
+from agent_tts.models.slow_ar import SlowDecoder
 from tests.parity import fixtures
 
 PAGE = 16
@@ -52,6 +53,7 @@ class Driver:
         total = MAX_SLOTS * self.pages_each
         self.pool = KVPool(slow.num_layers, total, PAGE, slow.num_kv_heads, slow.head_dim)
         self.sampler = FrameSampler(self.model, MAX_SLOTS)
+        self.decoder = SlowDecoder(self.model.slow)
         shuffled = torch.randperm(total, generator=torch.Generator().manual_seed(4)).tolist()
         self.tables = [shuffled[slot * self.pages_each : (slot + 1) * self.pages_each] for slot in range(MAX_SLOTS)]
 
@@ -73,7 +75,11 @@ class Driver:
         starts = [run.length for run in runs]
         positions = torch.tensor(starts).unsqueeze(1) + torch.arange(max(lengths))
         view = self.pool.view([run.pages for run in runs], starts, lengths)
-        x = self.model.slow(torch.from_numpy(padded), positions, view)
+        columns = torch.from_numpy(padded)
+        if max(lengths) == 1:
+            x = self.decoder.step(columns[..., 0], positions[:, 0], view).unsqueeze(1)
+        else:
+            x = self.model.slow(columns, positions, view)
         for run, length in zip(runs, lengths, strict=True):
             run.length += length
         return x

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import torch
 
-from agent_tts.models.dual_ar import DualAR
+from agent_tts.models.fast_ar import FastDecoder
 from tests.parity import fixtures
 from tests.parity.driver import Driver
 
@@ -78,12 +78,20 @@ def test_hidden_and_logits_after_each_step(case: tuple[Driver, dict]) -> None:
         fixtures.close(driver.model.slow.hidden(x)[0, -1], expected, fixtures.LOGITS_ATOL)
 
 
-def fast_logits(model: DualAR, hidden: torch.Tensor, codes: list[int]) -> torch.Tensor:
-    """[codebooks, candidates]: all logits of one frame, given its codes."""
-    cache = model.fast.new_cache(1)
-    inputs = [model.fast.project_in(hidden)[None], *model.fast.embeddings(torch.tensor(codes[:-1])).unsqueeze(1)]
-    xs = [model.fast.step(x, position, cache) for position, x in enumerate(inputs)]
-    return model.fast.output(model.fast.transformer.norm(torch.cat(xs)))
+def legal(driver: Driver, logits: np.ndarray) -> np.ndarray:
+    return logits[:, : driver.config.fast_legal_codes]
+
+
+def decoded_logits(driver: Driver, hidden: torch.Tensor, codes: torch.Tensor) -> torch.Tensor:
+    """[codebooks - 1, candidates]: what the FastDecoder offers at each position when it is told the codes."""
+    seen: list[torch.Tensor] = []
+
+    def choose(position: int, logits: torch.Tensor) -> torch.Tensor:
+        seen.append(logits[0])
+        return codes[position : position + 1]
+
+    FastDecoder(driver.model.fast, 2).codes(hidden, codes[:1], choose)
+    return torch.stack(seen)
 
 
 @torch.inference_mode()
@@ -95,8 +103,9 @@ def test_fast_logits_of_given_codes(case: tuple[Driver, dict], prompt: str) -> N
     run, greedy = driver.open(0, data[f"prompt_{prompt}"], 1), data[f"{prompt}_greedy"]
     x = driver.feed([run], [data[f"prompt_{prompt}"]])
     for frame, expected in enumerate(data[f"{prompt}_fast_logits"]):
-        hidden = driver.model.slow.hidden(x)[0, -1]
-        fixtures.close(fast_logits(driver.model, hidden, greedy[1:, frame].tolist()), expected, fixtures.LOGITS_ATOL)
+        hidden, codes = driver.model.slow.hidden(x)[:, -1], torch.from_numpy(greedy[1:, frame])
+        fixtures.close(driver.model.fast(hidden, codes[None, :-1])[0], expected, fixtures.LOGITS_ATOL)
+        fixtures.close(decoded_logits(driver, hidden, codes), legal(driver, expected)[1:], fixtures.LOGITS_ATOL)
         x = driver.feed([run], [greedy[:, frame : frame + 1]])
 
 
