@@ -14,6 +14,7 @@ COMMANDS = {
     "latency": ("evals.latency", "how soon and how evenly, under load"),
     "quality": ("evals.quality", "is it understood: WER, CER, MOS, similarity"),
     "prefix": ("evals.prefix", "what the prefix cache saves over realistic voices and turns"),
+    "isolation": ("evals.isolation", "what an engine in its own process leaves of the event loop, and what it costs"),
     "ttfa": ("evals.ttfa", "time to first audio against text length"),
     "compare": ("evals.compare", "two runs, paired, with a verdict"),
     "peers": ("evals.peers.listing", "which TTS can be evaluated here, and what each cannot do"),

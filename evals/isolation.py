@@ -1,0 +1,177 @@
+"""Does an engine in its own process leave the agent's event loop alone, and what does the socket cost?
+
+    python -m evals isolation                       # starts `agent-tts serve` with the bundled voice beside it
+    python -m evals isolation --address unix:///run/agent-tts.sock
+    python -m evals isolation --in-process          # the same, with the engine in this process, to compare
+
+Definitions. **Loop lag**: a timer of this process's event loop is due every 5 ms; lag = when it ran - when it was due.
+First with nothing to do (idle), then while N utterances stream (streaming): only the difference is ours, the rest is
+the machine's. **Chunk lateness** is not measured here; evals.latency does that. **Cancellation**: abort() called ->
+released, once as the client saw it, once as the engine's process did; the difference is the socket. Half of the
+replies are aborted after a second. Report only: no gate is a time.
+"""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import json
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import AsyncIterator, Sequence
+from contextlib import asynccontextmanager
+from pathlib import Path
+
+from agent_tts import Engine, EngineConfig, TtsMetrics
+from agent_tts.errors import EngineUnavailableError
+from agent_tts.host import describe_run
+from agent_tts.metrics import percentile
+
+PERIOD_S = 0.005
+START_TIMEOUT_S = 120.0
+TEXT = "The engine speaks in a process of its own, and the agent has the time to listen, whatever it says. " * 4
+
+
+async def loop_lags_ms(stop: asyncio.Event) -> list[float]:
+    """One lag for each turn of the timer, until `stop` is set."""
+    loop = asyncio.get_running_loop()
+    lags, due_s = [], loop.time() + PERIOD_S
+    while not stop.is_set():
+        await asyncio.sleep(max(0.0, due_s - loop.time()))
+        now_s = loop.time()
+        lags.append(1000 * (now_s - due_s))
+        due_s = max(due_s + PERIOD_S, now_s)  # one long stop is one lag, not a hundred
+    return lags
+
+
+async def stream_one(engine: Engine, duration_s: float, number: int) -> list[TtsMetrics]:
+    """Reply after reply for so long; every other one is aborted after a second of it."""
+    loop, metrics = asyncio.get_running_loop(), []
+    end_s = loop.time() + duration_s
+    while loop.time() < end_s:
+        utterance = engine.utterance()
+        utterance.push_text(TEXT)
+        utterance.end_text()
+        first_s = None
+        async for chunk in utterance:
+            first_s = first_s or loop.time()
+            await asyncio.sleep(max(0.0, first_s + chunk.start_ms / 1000 - loop.time()))  # a player takes them in time
+            if loop.time() > end_s or ((len(metrics) + number) % 2 and chunk.start_ms >= 1000):
+                break
+        metrics.append(await utterance.abort().released())
+    return metrics
+
+
+async def measure(engine: Engine, streams: int, duration_s: float) -> dict[str, object]:
+    stop = asyncio.Event()
+    idle = asyncio.create_task(loop_lags_ms(stop))
+    await asyncio.sleep(min(5.0, duration_s))
+    stop.set()
+    idle_ms = await idle
+    stop = asyncio.Event()
+    began_s, busy_s = time.monotonic(), time.process_time()
+    streaming = asyncio.create_task(loop_lags_ms(stop))
+    replies = await asyncio.gather(*(stream_one(engine, duration_s, number) for number in range(streams)))
+    stop.set()
+    metrics = [one for reply in replies for one in reply]
+    return {
+        "loop_lag_idle_ms": spread(idle_ms),
+        "loop_lag_streaming_ms": spread(await streaming),
+        "ttfa_playable_ms": spread([one.ttfa_playable_ms for one in metrics]),
+        "chunk_gap_max_ms": spread([one.chunk_gap_max_ms for one in metrics]),
+        "cancellation_client_ms": spread([one.cancellation_latency_ms for one in metrics]),
+        "cancellation_engine_ms": spread([one.engine_cancellation_ms for one in metrics]),
+        "cpu_share_of_this_process": round((time.process_time() - busy_s) / (time.monotonic() - began_s), 4),
+        "underruns": sum(one.underruns for one in metrics),
+    }
+
+
+def spread(values: Sequence[float | None]) -> dict[str, float | int | None]:
+    known = [value for value in values if value is not None]
+    shares = {"p50": 0.50, "p95": 0.95, "p99": 0.99, "worst": 1.0}
+    return {"n": len(known)} | {name: _rounded(percentile(known, share)) for name, share in shares.items()}
+
+
+def _rounded(value: float | None) -> float | None:
+    return None if value is None else round(value, 2)
+
+
+@asynccontextmanager
+async def served(command: Sequence[str]) -> AsyncIterator[Engine]:
+    """An engine that `command --socket PATH --with-parent` serves, for as long as the block runs."""
+    with tempfile.TemporaryDirectory(prefix="agent-tts-") as folder:
+        path = str(Path(folder) / "engine.sock")
+        child = await asyncio.create_subprocess_exec(
+            *command, "--socket", path, "--with-parent", stdin=subprocess.PIPE, stderr=subprocess.DEVNULL
+        )
+        try:
+            async with await _connected(f"unix://{path}", child) as engine:
+                yield engine
+        finally:
+            if child.stdin is not None:
+                child.stdin.close()
+            await child.wait()
+
+
+async def _connected(address: str, child: asyncio.subprocess.Process) -> Engine:
+    for _ in range(int(START_TIMEOUT_S / 0.1)):
+        if child.returncode is not None:
+            raise EngineUnavailableError(address, f"its process ended with exit code {child.returncode}")
+        try:
+            return await Engine.load(address)
+        except EngineUnavailableError:
+            await asyncio.sleep(0.1)
+    raise EngineUnavailableError(address, f"not ready within {START_TIMEOUT_S:g} s")
+
+
+async def run(options: argparse.Namespace) -> dict[str, object]:
+    if options.address:
+        loading = Engine.load(options.address)
+    elif options.in_process:
+        loading = Engine.load(options.model)
+    else:
+        command = options.command.split() if options.command else [sys.executable, "-m", "agent_tts.server"]
+        async with served([*command, "--model", options.model]) as engine:
+            return await _report(engine, options)
+    async with await loading as engine:
+        return await _report(engine, options)
+
+
+async def _report(engine: Engine, options: argparse.Namespace) -> dict[str, object]:
+    about = describe_run(EngineConfig(model=options.model), engine.model_name)
+    figures = await measure(engine, options.streams, options.seconds)
+    door = "in process" if options.in_process else "socket"
+    torch_here = "torch" in sys.modules
+    return {"eval": "isolation", **about, "door": door, "streams": options.streams, "torch": torch_here, **figures}
+
+
+def table(report: dict[str, object]) -> str:
+    lines = [f"{report['model']} through the {report['door']}, {report['streams']} streams"]
+    lines.append(f"  {'':<24}{'n':>7}{'p50':>10}{'p95':>10}{'p99':>10}{'worst':>10}")
+    for name, row in report.items():
+        if isinstance(row, dict) and "p99" in row:
+            values = "".join(f"{'-' if row[key] is None else row[key]:>10}" for key in ("p50", "p95", "p99", "worst"))
+            lines.append(f"  {name:<24}{row['n']:>7}{values}")
+    lines.append(f"  underruns {report['underruns']}, CPU of this process {report['cpu_share_of_this_process']:.1%}")
+    lines.append(f"  torch in this process: {report['torch']}")
+    return "\n".join(lines)
+
+
+def main(argv: list[str]) -> int:
+    parser = argparse.ArgumentParser(prog="python -m evals isolation")
+    parser.add_argument("--address", help="an engine that is served already")
+    parser.add_argument("--in-process", action="store_true", help="load the engine in this process, to compare")
+    parser.add_argument("--model", default="bundled")
+    parser.add_argument("--command", help="what to start instead of agent-tts serve")
+    parser.add_argument("--streams", type=int, default=4)
+    parser.add_argument("--seconds", type=float, default=30.0)
+    report = asyncio.run(run(parser.parse_args(argv)))
+    print(table(report))
+    print(json.dumps(report))
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))
