@@ -10,12 +10,13 @@ abort() ends all of it:
 from __future__ import annotations
 
 import asyncio
+from collections import deque
 from collections.abc import AsyncGenerator
 from dataclasses import dataclass, field
 from typing import Any, cast
 
 from pipecat.frames.frames import CancelFrame, EndFrame, ErrorFrame, Frame, TTSAudioRawFrame
-from pipecat.processors.frame_processor import FrameProcessorSetup
+from pipecat.processors.frame_processor import FrameDirection, FrameProcessorSetup
 from pipecat.services.settings import TTSSettings
 from pipecat.services.tts_service import TTSService
 from pipecat.utils.errors import ErrorCategory
@@ -25,9 +26,9 @@ from pipecat.utils.types import NOT_GIVEN, NotGiven, is_given
 from agent_tts.config import EngineConfig
 from agent_tts.engine import AbortAck, Engine, Utterance
 from agent_tts.errors import AgentTTSError, EngineClosedError, UnknownVoiceError
-from agent_tts.types import FinishReason, SamplingParams
+from agent_tts.types import FinishReason, SamplingParams, WordTime
 
-SILENCE_MS = 20
+CHUNK_MS = 20
 
 
 @dataclass
@@ -92,7 +93,7 @@ class AgentTTSService(TTSService):
         self._engine = engine
         self._owns_engine = engine is None
         self._config = config
-        self._word_delay_s = word_delay_ms / 1000
+        self._word_delay_ms = word_delay_ms
         self._turns: dict[str, Utterance] = {}
         self._reports: set[asyncio.Task[None]] = set()
         self._speaking = asyncio.Lock()
@@ -116,6 +117,22 @@ class AgentTTSService(TTSService):
             self._engine = await Engine.load(config=self._config)
         self._settings.model = self._engine.model_name
         await super().setup(setup)
+
+    async def push_frame(self, frame: Frame, direction: FrameDirection = FrameDirection.DOWNSTREAM) -> None:
+        """Words travel in line with their audio instead of by the clock, which knows no pause and no underrun."""
+        if direction is FrameDirection.DOWNSTREAM:
+            frame.pts = None
+        await super().push_frame(frame, direction)
+
+    def pause(self) -> None:
+        """Stop computing what is not heard now. The transport has to hold what it was given already."""
+        for utterance in self._turns.values():
+            utterance.pause()
+
+    def resume(self) -> None:
+        """Go on where pause() stopped."""
+        for utterance in self._turns.values():
+            utterance.resume()
 
     async def stop(self, frame: EndFrame) -> None:
         for utterance in self._turns.values():
@@ -221,7 +238,7 @@ class AgentTTSService(TTSService):
                 num_chunks = await self._carry(context_id, utterance)
             if utterance.finish_reason is FinishReason.COMPLETED and not num_chunks:
                 # Nothing of it could be spoken. Pipecat would count a context without audio as a failing service.
-                silence = bytes(2 * (utterance.sample_rate * SILENCE_MS // 1000))
+                silence = bytes(2 * (utterance.sample_rate * CHUNK_MS // 1000))
                 await self.append_to_audio_context(context_id, self._audio(silence, context_id))
         except AgentTTSError as error:
             await self.append_to_audio_context(context_id, _error_frame(error))
@@ -231,13 +248,22 @@ class AgentTTSService(TTSService):
             await self.remove_audio_context(context_id)
 
     async def _carry(self, context_id: str, utterance: Utterance) -> int:
+        """Chunks, and behind each the words that have been heard when it has been played."""
         num_chunks = 0
+        words: deque[WordTime] = deque()
         async for chunk in utterance:
-            words = [(word.text, word.end_ms / 1000 + self._word_delay_s) for word in chunk.words]
-            await self.add_word_timestamps(words, context_id)
             await self.append_to_audio_context(context_id, self._audio(chunk.pcm.tobytes(), context_id))
             num_chunks += 1
+            words.extend(chunk.words)
+            heard_ms = chunk.start_ms + CHUNK_MS - self._word_delay_ms
+            while words and words[0].end_ms <= heard_ms:
+                await self._add_word(words.popleft(), context_id)
+        for word in words:
+            await self._add_word(word, context_id)
         return num_chunks
+
+    async def _add_word(self, word: WordTime, context_id: str) -> None:
+        await self.add_word_timestamps([(word.text, word.end_ms / 1000)], context_id)
 
     def _audio(self, pcm: bytes, context_id: str) -> TTSAudioRawFrame:
         return TTSAudioRawFrame(pcm, self.sample_rate, 1, context_id=context_id)

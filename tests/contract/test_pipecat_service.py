@@ -113,15 +113,31 @@ def test_the_sentences_of_one_turn_share_one_utterance() -> None:
     run(story)
 
 
-def test_word_times_rise_and_end_with_the_audio() -> None:
+def test_each_word_comes_behind_the_chunk_that_ends_it() -> None:
+    """In line with the audio, not by the clock: a pause or an underrun must not let words pass that nobody heard."""
+
     async def story() -> None:
         async with tone_engine() as engine:
             frames = await down(AgentTTSService(engine=engine), turn("One two three."))
-        pts = [frame.pts for frame in frames if isinstance(frame, TTSTextFrame)]
-        assert pts == sorted(pts)
-        assert pts[-1] - pts[0] == pytest.approx(2 * 160e6), (
-            "two words of 160 ms lie between the first end and the last"
-        )
+        spoken = [type(frame) for frame in frames if isinstance(frame, TTSAudioRawFrame | TTSTextFrame)]
+        chunks_before = [
+            spoken[:index].count(TTSAudioRawFrame) for index, kind in enumerate(spoken) if kind is TTSTextFrame
+        ]
+        assert chunks_before == [8, 16, 24], "160 ms a word, 20 ms a chunk"
+        assert not any(frame.pts for frame in frames if isinstance(frame, TTSTextFrame))
+
+    run(story)
+
+
+def test_words_can_be_delayed_by_the_way_to_the_ear() -> None:
+    async def story() -> None:
+        async with tone_engine() as engine:
+            frames = await down(AgentTTSService(engine=engine, word_delay_ms=100), turn("One two three."))
+        spoken = [type(frame) for frame in frames if isinstance(frame, TTSAudioRawFrame | TTSTextFrame)]
+        chunks_before = [
+            spoken[:index].count(TTSAudioRawFrame) for index, kind in enumerate(spoken) if kind is TTSTextFrame
+        ]
+        assert chunks_before[:2] == [13, 21]
 
     run(story)
 
