@@ -2,8 +2,9 @@
 
 import json
 import logging
-from dataclasses import asdict
+from dataclasses import MISSING, asdict, fields
 from pathlib import Path
+from typing import Any
 
 from agent_tts.codec.source_filter import SourceFilterDecoder
 from agent_tts.codec.source_filter_checkpoint import CODEC_PREFIX, WEIGHTS_FILE
@@ -28,8 +29,21 @@ def export(model: AlignedDualAR, decoder: SourceFilterDecoder, folder: Path) -> 
     save_file(pack(weights, KEPT_AS_HALF), str(partial), metadata={"format": "pt"})
     size = partial.stat().st_size
     assert size <= MAX_BYTES, f"{size} bytes of weights, {MAX_BYTES} are allowed in the package"
+    partial.chmod(0o644)
     partial.rename(path)
-    config = {"model_type": MODEL_TYPE, "model": asdict(model.config), "codec": asdict(decoder.config)}
+    config = {"model_type": MODEL_TYPE, "model": _stated(model.config), "codec": asdict(decoder.config)}
     (folder / "config.json").write_text(json.dumps(config, indent=2) + "\n", encoding="utf-8")
     LOG.info("export: %.1f MB in %s", size / 1e6, folder)
     return size
+
+
+def _stated(config: Any) -> dict[str, Any]:
+    """A config as JSON, without the fields that other layouts need and this one leaves at their defaults."""
+    out = {}
+    for item in fields(config):
+        value = getattr(config, item.name)
+        if hasattr(value, "__dataclass_fields__"):
+            out[item.name] = asdict(value)
+        elif item.default is MISSING or value != item.default:
+            out[item.name] = value
+    return out
