@@ -7,7 +7,8 @@ ttfa         Clock starts when the whole text of an utterance has been pushed at
              *first frame* - the engine has decoded the first codec frame; *playable* - the first 20 ms chunk can be
              taken by the caller; *audible* - playable plus the silence in front of the first sample above 1 % of full
              scale. One utterance at a time, aborted after 500 ms of audio.
-rtf          One utterance from first text to last chunk, not paced by playout: wall time / audio time.
+rtf          One utterance from first text to last chunk, not paced by playout: wall time / audio time; and CPU seconds of
+             this process / audio time, which tells more on a machine that others use too.
 concurrent   k utterances start together and play in real time, 1 s of lead allowed. Underruns: times a player that
              started with its first chunk ran dry. k is sustained when no player did.
 abort        An utterance is aborted after a random number of chunks. *call* - how long abort() itself took;
@@ -83,7 +84,7 @@ class BenchReport:
     """What came out, ready for a table and for JSON."""
 
     ttfa: dict[int, dict[str, Spread]] = field(default_factory=dict)
-    rtf: Spread | None = None
+    rtf: dict[str, Spread] = field(default_factory=dict)
     concurrent: dict[int, dict[str, Any]] = field(default_factory=dict)
     abort: dict[str, Any] = field(default_factory=dict)
 
@@ -108,8 +109,7 @@ class BenchReport:
         lines = [f"{'':<28}{'n':>5}{'p50':>10}{'p95':>10}{'worst':>10}"]
         for words, row in self.ttfa.items():
             lines += [_line(f"TTFA {words} words, {name}", spread, "ms") for name, spread in row.items()]
-        if self.rtf is not None:
-            lines.append(_line("RTF, one stream", self.rtf, ""))
+        lines += [_line(f"RTF, one stream, {name}", spread, "") for name, spread in self.rtf.items()]
         for streams, seen in self.concurrent.items():
             playable = _line(f"{streams} streams, playable", seen["playable_ms"], "ms")
             lines.append(playable + _underruns(seen["underruns"]))
@@ -180,15 +180,17 @@ async def _ttfa_once(engine: Engine, voice: str, text: str, seed: int) -> TtsMet
     return await utterance.abort().released()
 
 
-async def _measure_rtf(engine: Engine, plan: BenchPlan, voice: str, chooser: random.Random) -> Spread:
-    factors = []
+async def _measure_rtf(engine: Engine, plan: BenchPlan, voice: str, chooser: random.Random) -> dict[str, Spread]:
+    wall: list[float] = []
+    cpu: list[float] = []
     for repeat in range(plan.rtf_repeats):
         sampling = SamplingParams(seed=plan.seed + repeat)
         utterance = engine.utterance(voice=voice, sampling=sampling, lead_ms=UNPACED_MS)
-        start = time.monotonic()
+        wall_s, cpu_s = time.monotonic(), time.process_time()
         metrics = await _speak(utterance, make_text(plan.rtf_words, chooser))
-        factors.append(1000 * (time.monotonic() - start) / metrics.delivered_audio_ms)
-    return Spread.of(factors)
+        wall.append(1000 * (time.monotonic() - wall_s) / metrics.delivered_audio_ms)
+        cpu.append(1000 * (time.process_time() - cpu_s) / metrics.delivered_audio_ms)
+    return {"wall": Spread.of(wall), "CPU": Spread.of(cpu)}
 
 
 async def _measure_streams(

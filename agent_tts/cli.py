@@ -72,7 +72,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 async def _say(options: argparse.Namespace) -> int:
     from agent_tts.sinks import open_sink
 
-    async with await Engine.load(config=_config(options)) as engine:
+    async with await Engine.load(config=replace(_config(options), warm_voices=(options.voice,))) as engine:
         with ExitStack() as stack:
             path = options.output or (None if options.play else "speech.wav")
             sink = stack.enter_context(open_sink(path, play=options.play, sample_rate=engine.sample_rate))
@@ -143,7 +143,7 @@ async def _bench(options: argparse.Namespace) -> int:
     from agent_tts.bench import BenchPlan, run_bench
     from agent_tts.host import describe_run
 
-    config = _config(options)
+    config = replace(_config(options), warm_voices=(options.voice,))
     plan = BenchPlan.quick(options.seed) if options.quick else BenchPlan(seed=options.seed)
     async with await Engine.load(config=config) as engine:
         report = await run_bench(engine, plan, options.voice)

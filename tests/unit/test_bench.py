@@ -36,8 +36,7 @@ def test_the_same_seed_makes_the_same_text() -> None:
 def test_every_measurement_is_counted_as_planned() -> None:
     report = run_small()
     assert {words: row["playable"].n for words, row in report.ttfa.items()} == {2: 3, 30: 3}
-    assert report.rtf is not None
-    assert report.rtf.n == 2
+    assert {name: spread.n for name, spread in report.rtf.items()} == {"wall": 2, "CPU": 2}
     assert report.abort["released_ms"].n == 3
     assert report.abort["late_chunks"] == 0
 
