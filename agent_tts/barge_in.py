@@ -71,7 +71,7 @@ class Policy:
 
     pause_on_suspicion: bool = True
     commit_after_ms: float = 0.0
-    confirm_within_ms: float = 500.0
+    confirm_within_ms: float = 700.0
     words_after_ms: float = 3000.0
     resume_on_quiet: bool = True
 

@@ -1,11 +1,12 @@
-"""Our own audio output for a LiveKit room: 20 ms frames, a short queue, and a position that is known to the sample.
+"""Our own audio output for a LiveKit room: 20 ms frames, a short queue, and a position that is counted, not estimated.
 
-LiveKit's own output holds 200 ms in 50 ms frames, and what it holds is lost when it is paused. This one holds 40 ms.
-A pause or a clear takes back what has not been emitted, fades 10 ms out and stops; a resume goes on at that sample.
+LiveKit's own output holds 200 ms in 50 ms frames, and what it holds is lost when it is paused. This one holds 40 ms
+and listens to its own track: what was emitted is known block by block. A pause or a clear takes back the rest, fades
+10 ms out and stops; a resume goes on at that sample.
 
-    capture_frame() ─▶ [segment, segment] ─▶ pump, 20 ms at a time ─▶ rtc.AudioSource ─▶ track
-                            ▲ sent                                        │ emits 10 ms a tick
-                            └────── pause(): what was not emitted ◀───────┘
+    capture_frame() ─▶ [segment, segment] ─▶ pump, 20 ms at a time ─▶ rtc.AudioSource ─▶ track ─▶ room
+                            ▲ sent                   │ in flight, 10 ms blocks            │
+                            └─── pause(): back ──────┴◀──────── emitted ◀── AudioStream ──┘
 """
 
 from __future__ import annotations
@@ -13,22 +14,26 @@ from __future__ import annotations
 import asyncio
 import time
 from collections import deque
+from collections.abc import Coroutine
 from dataclasses import dataclass, field
+from typing import Any
 
 import numpy as np
 from livekit import rtc
 from livekit.agents.voice import io
 
 from agent_tts.audio.pcm import fade_out
-from agent_tts.livekit.queue_level import TICK_S, QueueLevel
 from agent_tts.types import Pcm
 
-FRAME_S = 0.02
-LEAD_S = 0.04
-"""Audio kept in the source: enough for a late event loop, little enough to be stopped within a frame."""
+BLOCK_MS = 10
+"""What the source emits at a time."""
+FRAME_BLOCKS = 2
+LEAD_BLOCKS = 4
+"""Blocks kept in the source: enough for a late event loop, little enough to be stopped within a frame."""
 SOURCE_QUEUE_MS = 100
-"""The source blocks above this; the pump stays below, so that a cut never meets a capture that waits."""
-FADE_S = 0.01
+"""The source makes a capture wait above this; the pump stays below, so that a cut never meets one that waits."""
+LOST_AFTER_S = 0.25
+"""A block whose emission was not seen for so long was emitted unseen."""
 
 
 @dataclass(slots=True)
@@ -39,7 +44,7 @@ class _Segment:
     sent: int = 0
     """Samples handed to the source."""
     heard: int = 0
-    """Samples certainly emitted; grows at each cut."""
+    """Samples emitted."""
     ended: bool = False
     started: bool = False
 
@@ -60,8 +65,6 @@ class RoomAudioOutput(io.AudioOutput):
     await session.start(agent, room=room, room_options=RoomOptions(audio_output=False))
     """
 
-    pauses_without_loss = True
-
     def __init__(
         self,
         room: rtc.Room,
@@ -77,16 +80,16 @@ class RoomAudioOutput(io.AudioOutput):
         )
         self._room = room
         self._rate = sample_rate
+        self._block = sample_rate * BLOCK_MS // 1000
         self._track_name = track_name
         self._publish_options = publish_options or rtc.TrackPublishOptions(source=rtc.TrackSource.SOURCE_MICROPHONE)
         self._source = rtc.AudioSource(sample_rate, 1, queue_size_ms=SOURCE_QUEUE_MS)
-        self._level = QueueLevel()
         self._segments: deque[_Segment] = deque()
         self._incoming: _Segment | None = None
+        self._in_flight: deque[bytes] = deque()
         self._discarding = False
         self._paused = False
         self._fade_in = False
-        self._cuts = 0
         self._wake = asyncio.Event()
         self._subscribed = asyncio.Event()
         self._tasks: set[asyncio.Task[None]] = set()
@@ -98,6 +101,7 @@ class RoomAudioOutput(io.AudioOutput):
         track = rtc.LocalAudioTrack.create_audio_track(self._track_name, self._source)
         publication = await self._room.local_participant.publish_track(track, self._publish_options)
         self._spawn(self._await_subscription(publication))
+        self._spawn(self._watch(track))
         self._spawn(self._pump())
 
     async def aclose(self) -> None:
@@ -107,8 +111,9 @@ class RoomAudioOutput(io.AudioOutput):
         await self._source.aclose()
 
     @property
-    def subscribed(self) -> asyncio.Event:
-        return self._subscribed
+    def position_s(self) -> float:
+        """Media time of the current segment that has been emitted."""
+        return self._segments[0].heard / self._rate if self._segments else 0.0
 
     # -- what LiveKit calls -------------------------------------------------------------------------------------------
 
@@ -135,8 +140,7 @@ class RoomAudioOutput(io.AudioOutput):
         """Stop within 10 ms and drop the rest; audio that still comes before the next flush belongs to what was cut."""
         if not self._segments:
             return
-        if not self._paused:
-            self._cut()
+        self._cut()
         self._discarding = self._incoming is not None
         self._incoming = None
         while self._segments:
@@ -155,106 +159,109 @@ class RoomAudioOutput(io.AudioOutput):
             self._fade_in = bool(self._segments and self._segments[0].heard)
             self._wake.set()
 
-    @property
-    def position_s(self) -> float:
-        """Media time of the current segment that has been emitted."""
-        if not self._segments:
-            return 0.0
-        segment = self._segments[0]
-        queued = 0 if self._paused else round(self._level.seconds() * self._rate)
-        return max(segment.heard, segment.sent - queued) / self._rate
-
     # -- playing ------------------------------------------------------------------------------------------------------
 
     async def _pump(self) -> None:
-        await self._find_tick()
+        """Keep the source filled to LEAD_BLOCKS; every emission wakes it."""
         while True:
             self._wake.clear()
             segment = self._segments[0] if self._segments else None
-            if segment is None or self._paused:
-                await self._wake.wait()
-            elif (piece := self._next_piece(segment)) is not None:
-                await self._play(segment, piece)
-            elif segment.ended:
-                await self._drain(segment)
-            else:
-                await self._wake.wait()
+            if segment is not None and not self._paused:
+                while len(self._in_flight) <= LEAD_BLOCKS - FRAME_BLOCKS:
+                    if (piece := self._next_piece(segment)) is None:
+                        break
+                    await self._play(segment, piece)
+                if segment.ended and not self._in_flight and segment.sent == segment.num_samples:
+                    self._complete(segment)
+                    continue
+            await self._next_wake()
+
+    async def _next_wake(self) -> None:
+        try:
+            await asyncio.wait_for(self._wake.wait(), LOST_AFTER_S if self._in_flight else None)
+        except TimeoutError:
+            while self._in_flight:
+                self._emitted()
 
     def _next_piece(self, segment: _Segment) -> Pcm | None:
-        """20 ms, or at the end what is left, padded to whole ticks: the source glues a shorter rest to what follows."""
-        size, left = round(FRAME_S * self._rate), segment.num_samples - segment.sent
+        """20 ms, or at the end what is left, padded to whole blocks: the source would glue a rest to what follows."""
+        size, left = FRAME_BLOCKS * self._block, segment.num_samples - segment.sent
         if left >= size:
             return segment.samples(segment.sent, size)
         if not segment.ended or left <= 0:
             return None
-        tick = round(TICK_S * self._rate)
-        padded = np.zeros(-(-left // tick) * tick, np.int16)
+        padded = np.zeros(-(-left // self._block) * self._block, np.int16)
         padded[:left] = segment.samples(segment.sent, left)
         return padded
 
     async def _play(self, segment: _Segment, piece: Pcm) -> None:
         if self._fade_in:
             self._fade_in = False
-            count = min(len(piece), round(FADE_S * self._rate))
-            piece = np.concatenate([fade_out(piece[count - 1 :: -1], count)[::-1], piece[count:]])
+            piece = np.concatenate([fade_out(piece[self._block - 1 :: -1], self._block)[::-1], piece[self._block :]])
         if not segment.started:
             segment.started = True
             self.on_playback_started(created_at=time.time())
         segment.sent = min(segment.sent + len(piece), segment.num_samples)
-        await self._push(piece)
-        if (ahead_s := self._level.seconds() + FRAME_S - LEAD_S) > 0:
-            await asyncio.sleep(ahead_s)
+        data = piece.tobytes()
+        self._in_flight.extend(data[at : at + 2 * self._block] for at in range(0, len(data), 2 * self._block))
+        await self._push(data)
 
-    async def _drain(self, segment: _Segment) -> None:
-        """Wait until all has been emitted; a pause or a clear meanwhile changes what that means."""
-        try:
-            await asyncio.wait_for(self._wake.wait(), self._level.seconds() + TICK_S)
-        except TimeoutError:
-            if self._level.seconds() == 0 and self._segments and self._segments[0] is segment and not self._paused:
-                self._segments.popleft()
-                segment.heard = segment.num_samples
-                self._finish(segment, interrupted=False)
-                if not self._segments:
-                    await self._find_tick()
+    async def _push(self, data: bytes) -> None:
+        await self._source.capture_frame(rtc.AudioFrame(data, self._rate, 1, len(data) // 2))
 
     def _cut(self) -> None:
-        """Take back what the source has not emitted, and let the sound fade where it stands."""
+        """Take back what was not emitted, and let the sound fade where it stands."""
         segment = self._segments[0] if self._segments else None
-        if segment is None or not segment.started:
+        if segment is None or not self._in_flight:
             return
-        queued = round(self._level.seconds() * self._rate)
-        segment.sent = segment.heard = max(segment.heard, segment.sent - queued)
         self._source.clear_queue()
-        self._level.cleared()
-        self._cuts += 1
-        tail = segment.samples(segment.sent, round(FADE_S * self._rate))
-        if len(tail) == round(FADE_S * self._rate):
-            self._spawn(self._push(fade_out(tail, len(tail))))
+        self._in_flight.clear()
+        segment.sent = segment.heard
+        tail = segment.samples(segment.sent, self._block)
+        if len(tail) == self._block:
+            self._spawn(self._push(fade_out(tail, len(tail)).tobytes()))
+
+    def _complete(self, segment: _Segment) -> None:
+        self._segments.popleft()
+        self._finish(segment, interrupted=False)
 
     def _finish(self, segment: _Segment, *, interrupted: bool) -> None:
-        self.on_playback_finished(playback_position=segment.heard / self._rate, interrupted=interrupted)
+        """Report the end a turn of the loop later: at a clear the framework has yet to end the segment's text."""
+        position_s = segment.heard / self._rate
+        asyncio.get_running_loop().call_soon(
+            lambda: self.on_playback_finished(playback_position=position_s, interrupted=interrupted)
+        )
 
-    async def _push(self, pcm: Pcm) -> None:
-        was_empty, cuts = self._level.seconds() == 0, self._cuts
-        self._level.pushed(len(pcm) / self._rate)
-        await self._source.capture_frame(rtc.AudioFrame(pcm.tobytes(), self._rate, 1, len(pcm)))
-        if was_empty and cuts == self._cuts:
-            self._level.cleared()  # it began to count when the source had it, not when it was sent off
-            self._level.pushed(len(pcm) / self._rate)
+    # -- what was emitted ---------------------------------------------------------------------------------------------
 
-    async def _find_tick(self) -> None:
-        """Learn when the source ticks: a capture that has to wait returns at a tick. Only while nothing is played."""
-        silence = rtc.AudioFrame.create(self._rate, 1, self._rate * (SOURCE_QUEUE_MS + 10) // 1000)
-        await self._source.capture_frame(silence)
-        self._level.saw_tick()
-        self._source.clear_queue()
-        self._level.cleared()
+    async def _watch(self, track: rtc.LocalAudioTrack) -> None:
+        stream = rtc.AudioStream.from_track(track=track, sample_rate=self._rate, num_channels=1)
+        try:
+            async for event in stream:
+                self._saw(bytes(event.frame.data.cast("B")))
+        finally:
+            await stream.aclose()
+
+    def _saw(self, block: bytes) -> None:
+        """The track emitted a block: the next in flight; or, if an event was missed, a later one; or idle silence."""
+        if not self._in_flight:
+            return
+        if block == self._in_flight[0] or (any(block) and block in self._in_flight):
+            while self._in_flight[0] != block:
+                self._emitted()
+            self._emitted()
+            self._wake.set()
+
+    def _emitted(self) -> None:
+        self._in_flight.popleft()
+        segment = self._segments[0]
+        segment.heard = min(segment.heard + self._block, segment.num_samples)
 
     async def _await_subscription(self, publication: rtc.LocalTrackPublication) -> None:
         await publication.wait_for_subscription()
         self._subscribed.set()
 
-    def _spawn(self, coroutine: object) -> None:
-        task: asyncio.Task[None] = asyncio.get_running_loop().create_task(coroutine)  # type: ignore[arg-type]
+    def _spawn(self, coroutine: Coroutine[Any, Any, None]) -> None:
+        task = asyncio.get_running_loop().create_task(coroutine)
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)

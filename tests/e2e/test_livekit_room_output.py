@@ -129,7 +129,7 @@ async def test_pause_and_resume_lose_nothing_and_repeat_no_more_than_the_fade(
     for stop in (20, 45, 70):
         await tap.until(stop)
         output.pause()
-        await tap.blocks_pass(2)  # what was emitted before, and the fade
+        await tap.blocks_pass(8)  # what was emitted before and is seen late, and the fade
         silent_from = len(tap.blocks)
         await tap.blocks_pass(5)
         assert not any(block.any() for block in tap.blocks[silent_from:])
@@ -153,13 +153,13 @@ async def test_a_clear_fades_for_10_ms_and_then_nothing_more_comes(output: RoomA
     await play(output, numbered(200))
     await tap.until(30)
     output.clear_buffer()
+    await tap.blocks_pass(8)
     assert [event.interrupted for event in finished(output)] == [True]
-    await tap.blocks_pass(3)
     silent_from = len(tap.blocks)
     await tap.blocks_pass(10)
     assert not any(block.any() for block in tap.blocks[silent_from:])
     heard_s = len(tap.numbers) / 100
-    assert abs(finished(output)[0].playback_position - heard_s) <= 0.01 + 1e-9
+    assert heard_s - 0.05 - 1e-9 <= finished(output)[0].playback_position <= heard_s  # emitted, but not seen yet
 
 
 async def test_the_position_is_what_came_out(output: RoomAudioOutput, tap: Tap) -> None:
@@ -167,7 +167,7 @@ async def test_the_position_is_what_came_out(output: RoomAudioOutput, tap: Tap) 
     for number in range(10, 90, 10):
         await tap.until(number)
         out_s = tap.numbers[-1] / 100
-        assert out_s - 0.01 - 1e-9 <= output.position_s <= out_s + 0.02 + 1e-9
+        assert abs(output.position_s - out_s) <= 0.05 + 1e-9  # two listeners of one track, some blocks apart
 
 
 async def test_after_a_clear_the_rest_of_that_segment_is_dropped_and_the_next_is_played(
@@ -190,7 +190,7 @@ async def test_a_clear_while_paused_plays_nothing(output: RoomAudioOutput, tap: 
     await play(output, numbered(100))
     await tap.until(20)
     output.pause()
-    await tap.blocks_pass(3)
+    await tap.blocks_pass(8)
     silent_from = len(tap.blocks)
     output.clear_buffer()
     output.resume()

@@ -58,13 +58,13 @@ def test_a_noise_that_lasts_holds_the_agent_only_once(policy: Policy) -> None:
     assert story(
         policy,
         (1000, Event.SUSPICION),
-        (1700, Event.SUSPICION),
+        (1900, Event.SUSPICION),
         (2000, Event.QUIET),
         (3000, Event.SUSPICION),
         (3100, Event.QUIET),
     ) == [
         (1000, Action.PAUSE),
-        (1500, Action.RESUME),
+        (1700, Action.RESUME),
         (3000, Action.PAUSE),
         (3100, Action.RESUME),
     ]
