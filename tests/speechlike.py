@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 import numpy.typing as npt
 
-RATE = 24_000
+RATE = 16_000
 Samples = npt.NDArray[np.float64]
 
 

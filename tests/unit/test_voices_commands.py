@@ -16,7 +16,7 @@ from agent_tts.errors import ConsentError, ReferenceAudioError, VoiceError
 from agent_tts.voices.codec import codec_fingerprint, open_codec
 from agent_tts.voices.consent import ConsentClaim, ConsentKind
 from agent_tts.voices.registry import VoiceRegistry, find_references, open_registry
-from tests.speechlike import speechlike, write_wav
+from tests.speechlike import RATE, speechlike, write_wav
 from tests.tiny_checkpoint import write_checkpoint
 
 TEXT = "These words are certainly what is said in it."
@@ -77,7 +77,7 @@ def test_the_stored_codes_are_those_of_the_codec_on_the_resampled_recording(chec
     assert add("alice", checkpoint, audio) == 0
     import soxr
 
-    pcm = soxr.resample(speechlike(4).astype(np.float32), 24_000, 44_100, quality="VHQ")
+    pcm = soxr.resample(speechlike(4).astype(np.float32), RATE, 44_100, quality="VHQ")
     expected = open_codec(checkpoint).encode(pcm)
     stored = open_registry().get("alice").codes
     assert stored.shape == expected.shape

@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import os
-import threading
+from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, date, datetime
 from pathlib import Path
 
@@ -134,24 +134,16 @@ def test_a_crash_while_writing_leaves_no_half_voice(tmp_path: Path, monkeypatch:
 
 
 def test_writers_take_turns_and_no_name_ever_lacks_its_content(tmp_path: Path):
-    failures: list[BaseException] = []
-
     def work(number: int) -> None:
         store = VoiceStore(tmp_path)
-        try:
-            for _ in range(8):
-                store.put(voice(f"v{number}", seed=1))
-                store.get(f"v{number}")
-                store.remove(f"v{number}")
-        except BaseException as error:
-            failures.append(error)
+        for _ in range(8):
+            store.put(voice(f"v{number}", seed=1))
+            store.get(f"v{number}")
+            store.remove(f"v{number}")
 
-    threads = [threading.Thread(target=work, args=(number,)) for number in range(4)]
-    for thread in threads:
-        thread.start()
-    for thread in threads:
-        thread.join()
-    assert failures == []
+    with ThreadPoolExecutor(4) as threads:
+        for done in [threads.submit(work, number) for number in range(4)]:
+            done.result()
     assert VoiceStore(tmp_path).names() == []
 
 
