@@ -7,7 +7,7 @@ ttfa         Clock starts when the whole text of an utterance has been pushed at
              *first frame* - the engine has decoded the first codec frame; *playable* - the first 20 ms chunk can be
              taken by the caller; *audible* - playable plus the silence in front of the first sample above 1 % of full
              scale. One utterance at a time, aborted after 500 ms of audio.
-rtf          One utterance from first text to last chunk, not paced by playout: wall time / audio time; and CPU seconds of
+rtf          One utterance from first text to last chunk, not paced by playout: wall time / audio time; and CPU time of
              this process / audio time, which tells more on a machine that others use too.
 concurrent   k utterances start together and play in real time, 1 s of lead allowed. Underruns: times a player that
              started with its first chunk ran dry. k is sustained when no player did.
