@@ -65,9 +65,9 @@ class Engine:
             config = replace(config, model=model)
         if config.model.startswith(REMOTE_SCHEMES):
             return cls(await asyncio.to_thread(_connect, config.model))
-        runner = await asyncio.to_thread(_load_runner, config)
+        door = await asyncio.to_thread(_load_door, config)
         async with contextlib.AsyncExitStack() as until_warm:
-            engine = await until_warm.enter_async_context(cls.from_runner(runner, config))
+            engine = await until_warm.enter_async_context(cls(door))
             await engine.warm(config.warm_voices)
             until_warm.pop_all()
         return engine
@@ -358,12 +358,14 @@ async def _wait_for(released: Future[TtsMetrics]) -> TtsMetrics:
     return await asyncio.shield(asyncio.wrap_future(released))
 
 
-def _load_runner(config: EngineConfig) -> Runner:
-    """Build the runner that fits the checkpoint's layout. The first place that imports torch."""
+def _load_door(config: EngineConfig) -> Door:
+    """The runner that fits the checkpoint's layout, on a thread that is ready. The first place that imports torch."""
     from agent_tts.runtime.loading import load_runner
     from agent_tts.voices.registry import find_references
 
-    return load_runner(config, lambda folder: find_references(folder, config))
+    door = LocalDoor(load_runner(config, lambda folder: find_references(folder, config)), config)
+    door.wait_until_prepared()
+    return door
 
 
 def _connect(address: str) -> Door:

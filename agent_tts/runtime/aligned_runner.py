@@ -23,7 +23,7 @@ from agent_tts.models.aligned import AlignedDualAR
 from agent_tts.models.aligned_checkpoint import load_aligned
 from agent_tts.models.sampling import draw, rank
 from agent_tts.runtime.aligned_text import AlignedText, AlignedWork
-from agent_tts.runtime.step import FloatPcm, Row, RowResult, StepPlan, StepResult
+from agent_tts.runtime.step import FloatPcm, Row, RowResult, StepPlan, StepResult, Work
 from agent_tts.text.phonemes import AlignedTextFrontEnd, shared_phonemizer
 from agent_tts.types import SamplingParams
 
@@ -72,7 +72,6 @@ class AlignedRunner:
         self.frame_samples = model.config.frame_samples
         self._model, self._decoder = model.eval(), decoder.eval()
         self._window = slow.window
-        self._num_advances = model.max_advance + 1
         self._recommended = aligned
         self._num_threads = config.num_threads
         self._pool = KVPool(slow.num_layers, config.num_pages, config.page_size, slow.num_kv_heads, slow.head_dim)
@@ -82,6 +81,7 @@ class AlignedRunner:
     def prepare_thread(self) -> None:
         torch.set_num_threads(self._num_threads)
         shared_phonemizer().warm()
+        self._warm()
 
     def new_text(self, voice: str) -> AlignedText:
         return AlignedText(AlignedTextFrontEnd(), self._model.look_ahead, self._window)
@@ -92,32 +92,20 @@ class AlignedRunner:
     @torch.inference_mode()
     def run(self, plan: StepPlan) -> StepResult:
         slots = [self._feed(row) for row in plan.rows]
-        hidden = self._slow(plan.rows, slots)
-        noise = self._noise(slots)
-        temperature, top_p, fast_temperature, fast_top_p, advance_temperature = torch.tensor(
-            [slot.sampling for slot in slots]
-        ).unbind(1)
-        advance = draw(
-            rank(self._model.advance_logits(hidden)),
-            noise[:, -1, : self._num_advances],
-            advance_temperature,
-            EVERYTHING,
-        )
-        advance = self._keep_moving(slots, advance)
-        first = draw(rank(self._model.c0_logits(hidden, advance), RANKS), noise[:, 0], temperature, top_p)
-        codes = self._model.fast_codes(
-            hidden, first, lambda k, logits: draw(rank(logits, RANKS), noise[:, k], fast_temperature, fast_top_p)
-        )
+        advance, codes = self._sample(slots, self._slow(plan.rows, slots))
         slot_ids = torch.tensor([row.slot for row in plan.rows])
-        pcm = self._decoder.step(codes.unsqueeze(-1), self._codec, slot_ids)
-        return StepResult(
-            tuple(
-                self._result(row, slot, step, row_codes, row_pcm)
-                for row, slot, step, row_codes, row_pcm in zip(
-                    plan.rows, slots, advance.tolist(), codes, pcm.numpy(), strict=True
-                )
-            )
-        )
+        pcm = self._decoder.step(codes.unsqueeze(-1), self._codec, slot_ids).numpy()
+        rows = zip(plan.rows, slots, advance.tolist(), codes, pcm, strict=True)
+        return StepResult(tuple(self._result(*row) for row in rows))
+
+    def _warm(self) -> None:
+        """Two frames that nobody hears: the first ones of a process pay for kernels and buffers."""
+        for opens in (True, False):
+            tokens = (0,) * (self._model.look_ahead + 2) if opens else ()
+            work = Work(AlignedWork(opens, False, tokens, closed=False), num_positions=1, window=self._window)
+            row = Row("warm", 0, opens, 0, SamplingParams(), "default", (0,), int(not opens), int(not opens), work)
+            self.run(StepPlan((row,)))
+        self.close_slot(0)
 
     def close_slot(self, slot: int) -> None:
         if self._slots.pop(slot, None) is not None:
@@ -154,6 +142,21 @@ class AlignedRunner:
         )
         inputs = self._model.frame_inputs(text, progress, previous)
         return self._model.slow_step(inputs, view, torch.tensor([row.position for row in rows]))
+
+    def _sample(self, slots: Sequence[_Slot], hidden: Tensor) -> tuple[Tensor, Tensor]:
+        """From the hidden states [rows, slow dim]: how far each pointer moves [rows], and codes [rows, codebooks]."""
+        model, noise = self._model, self._noise(slots)
+        sampling = torch.tensor([slot.sampling for slot in slots])
+        temperature, top_p, fast_temperature, fast_top_p, advance_temperature = sampling.unbind(1)
+        advance_noise = noise[:, -1, : model.max_advance + 1]
+        advance = draw(rank(model.advance_logits(hidden)), advance_noise, advance_temperature, EVERYTHING)
+        advance = self._keep_moving(slots, advance)
+
+        def draw_code(book: int, logits: Tensor) -> Tensor:
+            return draw(rank(logits, RANKS), noise[:, book], fast_temperature, fast_top_p)
+
+        first = draw(rank(model.c0_logits(hidden, advance), RANKS), noise[:, 0], temperature, top_p)
+        return advance, model.fast_codes(hidden, first, draw_code)
 
     def _noise(self, slots: Sequence[_Slot]) -> Tensor:
         """Each slot's own noise for one frame: it depends on the slot's seed and frame, and on nothing else.

@@ -82,6 +82,10 @@ class LocalDoor:
             self._loop.scheduler.pins.want(voice, runner.voice_keys(voice))
         self._loop.start()
 
+    def wait_until_prepared(self) -> None:
+        """Block until the first utterance would be as fast as the next. Raises EngineClosedError."""
+        self._loop.wait_until_prepared()
+
     @property
     def sample_rate(self) -> int:
         return self._loop.runner.sample_rate

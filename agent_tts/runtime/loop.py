@@ -50,6 +50,7 @@ class EngineLoop:
         self._work_waits = False
         self._closing = False
         self._thread: threading.Thread | None = None
+        self._prepared = threading.Event()
         self._on_retired: dict[str, Callable[[], None]] = {}
         self._live: dict[str, Request] = {}
 
@@ -85,6 +86,12 @@ class EngineLoop:
     def start(self) -> None:
         self._thread = threading.Thread(target=self._drive, name="agent-tts-engine", daemon=True)
         self._thread.start()
+
+    def wait_until_prepared(self) -> None:
+        """Block until the thread takes requests at full speed. Raises EngineClosedError when it could not start."""
+        self._prepared.wait()
+        if self._closing:
+            raise EngineClosedError("its thread could not start")
 
     def close(self) -> None:
         """Stop the thread after the step in flight; every live request is aborted. Blocks until it has ended."""
@@ -226,11 +233,13 @@ class EngineLoop:
     def _drive(self) -> None:
         try:
             self.runner.prepare_thread()
+            self._prepared.set()
             while not self._closing:
                 if not self.step():
                     self._sleep()
         finally:  # also when an assertion of ours ends the thread: nobody may wait for audio that will never come
             self._closing = True
+            self._prepared.set()
             self._abort_all()
 
     def _sleep(self) -> None:
