@@ -9,6 +9,7 @@ import asyncio
 import os
 import stat
 from contextlib import asynccontextmanager
+from dataclasses import fields
 
 import numpy as np
 import pytest
@@ -27,6 +28,7 @@ from tests.doors import serving
 from tests.fakes import ToneRunner
 
 LONG = "word " * 100
+NOTHING = EngineStats(**{item.name: 0 for item in fields(EngineStats)})
 SOON_S = 5.0
 """Nothing here may take longer; it is a limit for a broken build, not a measurement."""
 
@@ -120,8 +122,7 @@ async def test_chunks_that_were_on_their_way_when_it_was_aborted_are_dropped():
     """A server that goes on sending after the abort: its chunks must not reach anyone, not even the next utterance."""
 
     async def speak(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        stats = EngineStats(*[0] * 14)
-        welcome = Welcome(24_000, 40.0, "late", ("default",), 8, 0.5, stats)
+        welcome = Welcome(24_000, 40.0, "late", ("default",), 8, 0.5, NOTHING)
         await wire.read_message(reader)
         writer.write(pack_json(Kind.WELCOME, 0, welcome_to_json(welcome)))
         while (message := await wire.read_message(reader)) is not None:
@@ -285,7 +286,7 @@ async def test_silence_is_a_policy_for_who_would_rather_have_that():
 async def test_a_server_that_says_nothing_more_is_noticed():
     async def freeze(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         await wire.read_message(reader)
-        welcome = Welcome(24_000, 40.0, "frozen", ("default",), 8, 0.5, EngineStats(*[0] * 14))
+        welcome = Welcome(24_000, 40.0, "frozen", ("default",), 8, 0.5, NOTHING)
         writer.write(pack_json(Kind.WELCOME, 0, welcome_to_json(welcome)))
         while await reader.read(1024):
             pass
