@@ -55,7 +55,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     outcome = _outcome(options, summary, results, leaked_pages, unreached)
     if options.out is not None:
         write_report(
-            options.out / f"barge_in-{options.peer}.html", outcome, summary, list(zip(events, results, strict=True))
+            options.out / f"barge-in-{options.peer}.html", outcome, summary, list(zip(events, results, strict=True))
         )
     return finish(outcome, options.out)
 

@@ -18,6 +18,7 @@ from evals.load import ClosedLoop, Load, burst, closed, poisson, ramp
 from evals.metrics_latency import LoadSummary, failures, pairs_of, summarise
 from evals.metrics_stream import ReplyRecord
 from evals.outcome import Gate, Outcome, finish, progress, table
+from evals.page_latency import write_report
 from evals.peers.base import PeerUnavailableError
 from evals.peers.registry import ABILITIES, add_options, make_peer
 from evals.speaking import Feed, Manner, audio_seconds_per_second, run_load, speak
@@ -49,6 +50,9 @@ def main(argv: Sequence[str] | None = None) -> int:
     summaries = [summarise(run.name, run.records, run.audio_s_per_s) for run in runs]
     _print(options.peer, summaries)
     outcome = _outcome(options, runs, summaries)
+    if options.out is not None:
+        records = [record for run in runs for record in run.records]
+        write_report(options.out / f"latency-{options.peer}.html", outcome, __doc__ or "", summaries, records)
     return finish(outcome, options.out)
 
 
@@ -136,7 +140,7 @@ def _print(peer: str, summaries: list[LoadSummary]) -> None:
 
 def _outcome(options: argparse.Namespace, runs: list[LoadRun], summaries: list[LoadSummary]) -> Outcome:
     counted = failures([record for run in runs for record in run.records])
-    missing = [f"{name} ({options.peer} does not tell)" for name in _never_seen(summaries)]
+    missing = [f"{name} ({options.peer} gives none)" for name in _never_seen(summaries)]
     return Outcome(
         evaluation="latency",
         peer=options.peer,
@@ -164,7 +168,7 @@ def _never_seen(summaries: list[LoadSummary]) -> list[str]:
 
 
 def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(prog="python -m evals latency", description=__doc__.splitlines()[0])
+    parser = argparse.ArgumentParser(prog="python -m evals latency", description=(__doc__ or "").splitlines()[0])
     add_options(parser)
     parser.add_argument("--set", choices=sorted(SETS), default="quick", help="which loads (default: quick)")
     parser.add_argument("--load", action="append", help="a load instead of a set, e.g. poisson:2:60; repeatable")

@@ -80,9 +80,9 @@ def finish(outcome: Outcome, out: Path | None) -> int:
     if out is not None:
         out.mkdir(parents=True, exist_ok=True)
         path = out / f"{outcome.evaluation}-{outcome.peer}.json"
-        path.write_text(json.dumps(values | {"pairs": outcome.pairs}, indent=1), encoding="utf-8")
+        path.write_text(json.dumps(rounded(values | {"pairs": outcome.pairs}), indent=1), encoding="utf-8")
         print(f"written: {path}")
-    print(json.dumps(values))
+    print(json.dumps(rounded(values)))
     return 0 if outcome.passed else 1
 
 
@@ -99,6 +99,15 @@ def environment() -> dict[str, Any]:
         "gpu": _gpu(),
         "packages": {name: found for name in PACKAGES if (found := _version(name))},
     }
+
+
+def rounded(value: Any) -> Any:
+    """The same with floats to four decimals: more is noise."""
+    if isinstance(value, Mapping):
+        return {key: rounded(item) for key, item in value.items()}
+    if isinstance(value, list | tuple):
+        return [rounded(item) for item in value]
+    return round(value, 4) if isinstance(value, float) else value
 
 
 def table(header: tuple[str, ...], rows: list[tuple[Any, ...]]) -> str:

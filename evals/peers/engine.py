@@ -72,18 +72,24 @@ class EnginePeer:
     Args:
         model: "bundled", a checkpoint folder, a hub id, or the address of an engine process.
         lead_ms: How far ahead of playout an utterance may be; None = the engine's default. For throughput: very large.
+        engine: One that is already loaded, in place of `model`; close() closes it too.
     """
 
     name = "engine"
     abilities = Abilities(text="stream", audio="frames", abort="step", pause=True, words=True)
 
     def __init__(
-        self, model: str = "bundled", *, config: EngineConfig | None = None, lead_ms: float | None = None
+        self,
+        model: str = "bundled",
+        *,
+        config: EngineConfig | None = None,
+        lead_ms: float | None = None,
+        engine: Engine | None = None,
     ) -> None:
         self._model = model
         self._config = config
         self._lead_ms = lead_ms
-        self._engine: Engine | None = None
+        self._engine = engine
 
     @property
     def engine(self) -> Engine:
@@ -95,6 +101,8 @@ class EnginePeer:
         return self.engine.sample_rate
 
     async def open(self) -> None:
+        if self._engine is not None:
+            return
         try:
             self._engine = await Engine.load(self._model, config=self._config)
         except (AgentTTSError, ImportError) as error:

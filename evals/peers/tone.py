@@ -110,7 +110,9 @@ class ToneReply(QuietReply):
                 return
             self._changed.clear()
             with contextlib.suppress(TimeoutError):
-                await asyncio.wait_for(self._changed.wait(), None if self._played_ms is not None else ahead_ms / 1000)
+                # A millisecond at least: less is lost in rounding, and a virtual clock would stand still.
+                patience_s = None if self._played_ms is not None else max(1.0, ahead_ms) / 1000
+                await asyncio.wait_for(self._changed.wait(), patience_s)
 
     def _next_word(self) -> WordTime | None:
         start = self._words[-1].text_end if self._words else 0

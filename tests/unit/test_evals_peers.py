@@ -1,0 +1,251 @@
+"""Peers: what goes over the wire and comes back, sentences cut as they come, and texts that never repeat."""
+
+import asyncio
+import itertools
+import struct
+
+import numpy as np
+import pytest
+from aiohttp import web
+
+from evals import virtual_time
+from evals.load import burst, closed, poisson, ramp
+from evals.metrics_reply import Defect, defect
+from evals.peers.base import PeerUnavailableError
+from evals.peers.cutting import SentenceCutter
+from evals.peers.sentences import SentencePeer
+from evals.peers.tone import WORD_MS, TonePeer
+from evals.peers.wav_stream import PcmStream
+from evals.peers.wire import WirePeer
+from evals.scenario import FOLDER, ScenarioError, load, plan
+from evals.speaking import Manner, speak
+from evals.texts import llm_pace, text_of_words, unique_texts
+
+RATE = 24_000
+
+
+def tone_bytes(ms: float) -> bytes:
+    times = np.arange(round(ms * RATE / 1000)) / RATE
+    return (9_000 * np.sin(2 * np.pi * 300 * times)).astype("<i2").tobytes()
+
+
+def wav_header(rate: int, *, extra: bytes = b"") -> bytes:
+    form = struct.pack("<HHIIHH", 1, 1, rate, 2 * rate, 2, 16)
+    return b"RIFF\xff\xff\xff\xffWAVEfmt " + struct.pack("<I", 16) + form + extra + b"data\xff\xff\xff\xff"
+
+
+# -- bytes to samples -------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("size", [1, 3, 7, 44, 100_000])
+@pytest.mark.parametrize(
+    "header",
+    [b"", wav_header(44_100), wav_header(8_000, extra=b"LIST\x03\x00\x00\x00abc\x00")],
+    ids=["raw", "wav", "wav with a list"],
+)
+def test_any_portions_of_a_stream_give_the_same_samples(size, header):
+    audio = tone_bytes(20)
+    data, stream = header + audio, PcmStream()
+    got = np.concatenate([stream.push(data[start : start + size]) for start in range(0, len(data), size)])
+    np.testing.assert_array_equal(got, np.frombuffer(audio, "<i2"))
+    assert stream.sample_rate == (struct.unpack("<I", header[24:28])[0] if header else None)
+
+
+def test_stereo_is_refused_with_what_is_allowed():
+    stereo = wav_header(RATE).replace(struct.pack("<HH", 1, 1), struct.pack("<HH", 1, 2), 1)
+    with pytest.raises(ValueError, match=r"2 channels.*allowed: 16-bit PCM mono"):
+        PcmStream().push(stereo)
+
+
+# -- text -------------------------------------------------------------------------------------------------------------
+
+
+def test_sentences_are_cut_the_same_however_the_text_comes():
+    text = 'Hello there. It costs 3.50 today! "Really?" Yes'
+    whole = SentenceCutter()
+    expected = [*whole.push(text), *whole.rest()]
+    letters = SentenceCutter()
+    assert [*itertools.chain.from_iterable(letters.push(letter) for letter in text), *letters.rest()] == expected
+    assert expected == ["Hello there.", "It costs 3.50 today!", '"Really?"', "Yes"]
+
+
+def test_whole_chunking_waits_for_the_end():
+    cutter = SentenceCutter("whole")
+    assert cutter.push("One. Two. ") == []
+    assert cutter.rest() == ["One. Two."]
+
+
+def test_no_text_occurs_twice_even_when_the_sentences_are_used_up():
+    texts = list(itertools.islice(unique_texts(3), 500))
+    assert len(set(texts)) == 500
+    assert texts == list(itertools.islice(unique_texts(3), 500))
+    assert texts != list(itertools.islice(unique_texts(4), 500))
+
+
+def test_an_llms_pace_keeps_the_text_and_the_order():
+    text = text_of_words(1, 40)
+    tokens = llm_pace(text, 5, tokens_per_s=30)
+    assert "".join(token.text for token in tokens) == text
+    assert [token.at_s for token in tokens] == sorted(token.at_s for token in tokens)
+    assert len(text.split()) == 40
+
+
+# -- load -------------------------------------------------------------------------------------------------------------
+
+
+def test_an_open_loop_is_drawn_beforehand_and_has_its_rate():
+    starts = poisson(5, 400, seed=1).starts_s
+    assert starts == poisson(5, 400, seed=1).starts_s
+    assert len(starts) == pytest.approx(2_000, rel=0.1)
+    assert list(starts) == sorted(starts)
+    assert max(starts) < 400
+
+
+def test_a_ramp_asks_more_at_its_end_and_a_burst_at_one_moment():
+    starts = ramp(1, 9, 100, seed=1).starts_s
+    assert sum(at_s > 80 for at_s in starts) > 4 * sum(at_s < 20 for at_s in starts)
+    assert burst(3, 2, 10).starts_s == (0, 0, 0, 10, 10, 10)
+
+
+def test_a_load_of_nothing_is_refused():
+    with pytest.raises(ValueError, match="rate_per_s is 0"):
+        poisson(0, 10, 1)
+    with pytest.raises(ValueError, match="num_replies is 0"):
+        closed(1, 0)
+
+
+# -- scenarios --------------------------------------------------------------------------------------------------------
+
+
+def test_the_scenarios_that_come_with_the_project_load_and_cover_every_anchor_and_class():
+    scenarios = load(FOLDER)
+    anchors = {item.anchor for item in scenarios}
+    assert {"reply_start", "first_token", "first_frame", "steady", "last_frame", "paused"} <= anchors
+    kinds = {item.kind for item in scenarios}
+    assert {"interruption", "backchannel", "cough", "noise", "side_talk", "echo"} <= kinds
+    assert len({item.key for item in plan(scenarios, repeat=2)}) == len(plan(scenarios, repeat=2))
+
+
+@pytest.mark.parametrize(
+    ("line", "message"),
+    [
+        ("{name: a, kind: b, expect: yield, ancor: steady}", "Did you mean 'anchor'"),
+        ("{name: a, kind: b, expect: maybe}", "allowed: yield, absent"),
+        ("{name: a, kind: b, expect: absent, times: 2}", "only with expect: yield"),
+        ("{name: a, kind: b}", "expect"),
+    ],
+)
+def test_a_scenario_that_is_wrong_says_what_is_allowed(tmp_path, line, message):
+    path = tmp_path / "wrong.yaml"
+    path.write_text(f"scenarios:\n  - {line}\n")
+    with pytest.raises(ScenarioError, match=message):
+        load(path)
+
+
+# -- peers ------------------------------------------------------------------------------------------------------------
+
+
+def test_a_tone_speaks_every_word_and_times_it():
+    record = virtual_time.run(speak(TonePeer(), "One two three.", Manner(lambda text: llm_pace(text, 1))))
+    assert record.audio_ms == 3 * WORD_MS
+    assert defect(record) is None
+
+
+class Beeper(SentencePeer):
+    """A library that speaks one sentence at a time: 60 ms a character."""
+
+    name = "beeper"
+
+    def load(self) -> None:
+        self.spoken: list[str] = []
+
+    def speak(self, sentence: str) -> np.ndarray:
+        self.spoken.append(sentence)
+        return np.frombuffer(tone_bytes(60 * len(sentence)), np.int16)
+
+
+async def test_a_library_is_asked_sentence_by_sentence_and_not_after_an_abort():
+    peer = Beeper()
+    await peer.open()
+    reply = peer.reply()
+    reply.push_text("One here. Two here. Three here. ")
+    reply.end_text()
+    async for _ in reply:
+        reply.abort()
+    await reply.released()
+    assert peer.spoken == ["One here."]
+    assert reply.heard_text(0) == ""
+    await peer.close()
+
+
+@pytest.fixture
+async def server():
+    """A speech server on loopback that answers each kind of request and keeps what it was asked."""
+    asked: list[tuple[str, dict, str | None]] = []
+
+    async def answer(request: web.Request) -> web.StreamResponse:
+        body = await request.json()
+        asked.append((request.path, body, request.headers.get("Authorization")))
+        text = body.get("input") or body["text"]
+        response = web.StreamResponse()
+        await response.prepare(request)
+        audio = (wav_header(RATE) if request.path == "/v1/tts" else b"") + tone_bytes(60 * len(text))
+        if "silence" not in text:
+            for start in range(0, len(audio), 1_001):
+                await response.write(audio[start : start + 1_001])
+        return response
+
+    app = web.Application()
+    for path in ("/v1/audio/speech", "/v1/tts", "/say"):
+        app.router.add_post(path, answer)
+    runner = web.AppRunner(app)
+    await runner.setup()
+    site = web.TCPSite(runner, "127.0.0.1", 0)
+    await site.start()
+    yield f"http://127.0.0.1:{runner.addresses[0][1]}", asked
+    await runner.cleanup()
+
+
+@pytest.mark.parametrize(("kind", "path"), [("openai", "/v1"), ("fish", ""), ("http", "/say")])
+async def test_a_stranger_s_server_is_measured_by_its_address(server, kind, path):
+    url, asked = server
+    peer = WirePeer(kind, url + path, key="a-key", model="m", sample_rate=RATE)
+    await peer.open()
+    record = await speak(peer, "Hello there. And more.", Manner(lambda text: llm_pace(text, 1, tokens_per_s=500)))
+    await peer.close()
+    assert defect(record) is None
+    assert record.audio_ms == pytest.approx(60 * (len("Hello there.") + len("And more.")), abs=1)
+    assert record.sample_rate == RATE
+    assert [body.get("input") or body.get("text") for _, body, _ in asked[1:]] == ["Hello there.", "And more."]
+    assert {key for *_, key in asked} == {"Bearer a-key"}
+
+
+async def test_a_server_that_says_nothing_is_an_empty_reply_and_not_a_fast_one(server):
+    url, _ = server
+    peer = WirePeer("openai", url + "/v1")
+    await peer.open()
+    record = await speak(peer, "Only silence here.")
+    await peer.close()
+    assert defect(record) is Defect.EMPTY
+
+
+async def test_an_abort_closes_the_connection_and_nothing_comes_after(server):
+    url, asked = server
+    peer = WirePeer("openai", url + "/v1")
+    await peer.open()
+    reply = peer.reply()
+    reply.push_text("A first sentence that is quite long. A second one. ")
+    reply.end_text()
+    pieces = 0
+    async for _ in reply:
+        pieces += 1
+        reply.abort()
+    await asyncio.wait_for(reply.released(), 5)
+    await peer.close()
+    assert pieces == 1
+    assert len(asked) == 2
+
+
+async def test_a_server_that_is_not_there_is_named():
+    with pytest.raises(PeerUnavailableError, match=r"no speech from http://127\.0\.0\.1:9"):
+        await WirePeer("http", "http://127.0.0.1:9/").open()
