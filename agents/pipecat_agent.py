@@ -44,7 +44,7 @@ from pipecat.workers.runner import WorkerRunner
 from agent_tts import Engine
 from agent_tts.config import EngineConfig, from_mapping, load_yaml
 from agent_tts.metrics import BargeInRow
-from agent_tts.pipecat import AgentTTSService, AgentTTSSettings, InterruptionLatencyObserver
+from agent_tts.pipecat import AgentTTSService, AgentTTSSettings, InterruptionLatencyObserver, PipecatBargeIn
 
 ROOT = Path(__file__).resolve().parents[1]
 CONFIG_FILE = ROOT / "configs" / "agents" / "pipecat.yaml"
@@ -84,6 +84,7 @@ class AgentConfig:
     model: str = "bundled"
     voice: str = "default"
     word_delay_ms: float = 100.0
+    barge_in: str = "immediate"
     stt: SttConfig = field(default_factory=SttConfig)
     llm: LlmConfig = field(default_factory=LlmConfig)
     turns: TurnConfig = field(default_factory=TurnConfig)
@@ -120,18 +121,21 @@ class Call:
     """One caller's pipeline: transport, VAD, STT, LLM, our voice, and the observer that times interruptions."""
 
     def __init__(self, connection: SmallWebRTCConnection, engine: Engine, config: AgentConfig) -> None:
-        self.transport = SmallWebRTCTransport(
-            connection,
-            TransportParams(audio_in_enabled=True, audio_out_enabled=True, audio_out_10ms_chunks=2),
-        )
-        self.context = LLMContext()
-        self.user, self.assistant = LLMContextAggregatorPair(self.context, user_params=_user_params(config.turns))
         self.tts = AgentTTSService(
             engine=engine, settings=AgentTTSSettings(voice=config.voice), word_delay_ms=config.word_delay_ms
         )
         self.observer = InterruptionLatencyObserver(self.tts)
+        self.barge_in = None
+        if config.barge_in != "framework":
+            self.barge_in = PipecatBargeIn(self.tts, preset=config.barge_in, on_moment=self.observer.note_moment)
+        self.transport = SmallWebRTCTransport(connection, _transport_params(self.barge_in))
+        self.context = LLMContext()
+        self.user, self.assistant = LLMContextAggregatorPair(
+            self.context, user_params=_user_params(config.turns, self.barge_in)
+        )
         stages = [
             self.transport.input(),
+            *([self.barge_in.listener] if self.barge_in else []),
             Whisper(config.stt),
             self.user,
             _llm(config),
@@ -175,12 +179,21 @@ class Call:
         await runner.run()
 
 
-def _user_params(turns: TurnConfig) -> LLMUserAggregatorParams:
+def _transport_params(barge_in: PipecatBargeIn | None) -> TransportParams:
+    return TransportParams(
+        audio_in_enabled=True,
+        audio_out_enabled=True,
+        audio_out_10ms_chunks=2,
+        audio_out_filter=barge_in.output_filter if barge_in else None,
+    )
+
+
+def _user_params(turns: TurnConfig, barge_in: PipecatBargeIn | None) -> LLMUserAggregatorParams:
     vad = VADParams(confidence=turns.confidence, start_secs=turns.start_s, min_volume=turns.min_volume)
     return LLMUserAggregatorParams(
         vad_analyzer=SileroVADAnalyzer(params=vad),
         user_turn_strategies=UserTurnStrategies(
-            start=[VADUserTurnStartStrategy()],
+            start=[barge_in.turn_start if barge_in else VADUserTurnStartStrategy()],
             stop=[SpeechTimeoutUserTurnStopStrategy(user_speech_timeout=turns.end_of_turn_s)],
         ),
         user_turn_stop_timeout=turns.longest_wait_s,

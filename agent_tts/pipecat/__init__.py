@@ -9,7 +9,8 @@ try:
 except ModuleNotFoundError as error:
     raise ImportError('agent_tts.pipecat needs Pipecat: pip install "agent-tts[pipecat]"') from error
 
+from agent_tts.pipecat.barge_in import PipecatBargeIn
 from agent_tts.pipecat.observer import InterruptionLatencyObserver
 from agent_tts.pipecat.service import AgentTTSService, AgentTTSSettings
 
-__all__ = ["AgentTTSService", "AgentTTSSettings", "InterruptionLatencyObserver"]
+__all__ = ["AgentTTSService", "AgentTTSSettings", "InterruptionLatencyObserver", "PipecatBargeIn"]

@@ -33,6 +33,7 @@ SETTLE_S = 0.25
 """A row is complete so long after the decision, when the pipeline shows that time has passed."""
 
 SAME_EVENT_S = 0.02
+SUSPECTED_WITHIN_S = 2.0
 
 _NS = 1e-9
 
@@ -50,6 +51,7 @@ class InterruptionLatencyObserver(BaseObserver):
         self.ledger = Ledger()
         self._service = service
         self._offset_s: float | None = None
+        self._suspicion_s: float | None = None
         self._vad_s: float | None = None
         self._decision_s: float | None = None
         self._cleared_s: float | None = None
@@ -58,6 +60,11 @@ class InterruptionLatencyObserver(BaseObserver):
         self._aborted: dict[str, tuple[AbortAck, TtsMetrics]] = {}
         self._register_event_handler("on_interruption")
         service.add_event_handler("on_utterance_aborted", self._on_aborted)
+
+    def note_moment(self, name: str, at_s: float) -> None:
+        """For PipecatBargeIn(on_moment=...): the suspicion belongs into the row as well."""
+        if name == "suspicion" and self._decision_s is None:
+            self._suspicion_s = at_s
 
     async def on_push_frame(self, data: FramePushed) -> None:
         now_s = self._monotonic_s(data.timestamp)
@@ -107,12 +114,20 @@ class InterruptionLatencyObserver(BaseObserver):
         decision_s, vad_s = self._decision_s, self._vad_s
         if decision_s is not None and vad_s is not None and vad_s > decision_s:
             vad_s = None  # decided on words, before the VAD
+        suspicion_s = self._suspicion_s
+        if decision_s is None or suspicion_s is None or suspicion_s < decision_s - SUSPECTED_WITHIN_S:
+            suspicion_s = None
         cut = self._cleared_s is not None or bool(self._aborted)
         base = BargeInRow(
-            "", vad_s=vad_s, decision_s=decision_s, cleared_s=self._cleared_s, last_frame_s=self._last_written_s
+            "",
+            suspicion_s=suspicion_s,
+            vad_s=vad_s,
+            decision_s=decision_s,
+            cleared_s=self._cleared_s,
+            last_frame_s=self._last_written_s,
         )
         rows = [self._row(base, context_id, *item) for context_id, item in self._aborted.items()]
-        self._decision_s = self._vad_s = self._cleared_s = self._last_written_s = None
+        self._decision_s = self._vad_s = self._suspicion_s = self._cleared_s = self._last_written_s = None
         self._aborted = {}
         for row in rows or ([base] if cut else []):
             self.ledger.add(row)

@@ -2,17 +2,19 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
+import numpy.typing as npt
 
 from agent_tts.metrics import STAGES, BargeInRow
 from agents.demo.conversation import Record, Reply
 from evals.measure import Samples, audible_ms, last_audible, speech_onset
 
 GRACE_S = 0.5
-"""What was in the network and the jitter buffers when the transport was cleared has been heard by then."""
+"""What the transport had taken before it was cleared has been sent by then."""
 LONGEST_STOP_S = 2.0
 SPEAKS_BEFORE_S = 10.0
 
@@ -25,14 +27,31 @@ class Recording:
     rate: int
     mouth: Samples
     ear: Samples
+    sent: npt.NDArray[np.float64] | None = None
+    """Per frame at the ear: when it sounded, when it was sent, its length. None: taken as sent when it sounded."""
 
     @classmethod
     def load(cls, path: Path) -> Recording:
         with np.load(path) as data:
-            return cls(float(data["start_s"]), int(data["rate"]), data["mouth"], data["ear"])
+            return cls(float(data["start_s"]), int(data["rate"]), data["mouth"], data["ear"], data["sent"])
 
     def sample(self, at_s: float) -> int:
         return min(max(0, round((at_s - self.start_s) * self.rate)), len(self.ear))
+
+    def heard_of(self, from_s: float, until_s: float) -> Samples:
+        """The ear, silent but for what was sent in [from_s, until_s)."""
+        part = np.zeros_like(self.ear)
+        for at_s, sent_s, length_s in self._frames():
+            if from_s <= sent_s < until_s:
+                frame = slice(self.sample(at_s), self.sample(at_s + length_s))
+                part[frame] = self.ear[frame]
+        return part
+
+    def _frames(self) -> npt.NDArray[np.float64]:
+        if self.sent is not None:
+            return self.sent
+        at_s = self.start_s + np.arange(0, len(self.ear), self.rate // 50) / self.rate
+        return np.stack([at_s, at_s, np.full(len(at_s), 0.02)], axis=1)
 
     def time_s(self, sample: int | None) -> float | None:
         return None if sample is None else self.start_s + sample / self.rate
@@ -119,21 +138,23 @@ def _interruption(recording: Recording, record: Record, start: int) -> BargeInRo
     ]
     if onset_s is None or not rows:
         return None
-    row = replace(rows[0], onset_s=onset_s)
+    suspicion_s = rows[0].suspicion_s if (rows[0].suspicion_s or 0.0) >= onset_s else None
+    row = replace(rows[0], onset_s=onset_s, suspicion_s=suspicion_s)
     next_start_s = next((at_s for at_s in record.bot_started_s if at_s > (row.decision_s or onset_s)), None)
     begin = recording.sample(max((at_s for at_s in record.bot_started_s if at_s < onset_s), default=onset_s))
     begin_s = recording.time_s(speech_onset(recording.ear, recording.rate, begin)) or onset_s
-    limit = recording.sample((row.cleared_s or row.decision_s or onset_s) + GRACE_S)
-    end = recording.sample(next_start_s) if next_start_s is not None else len(recording.ear)
-    silence = last_audible(recording.ear, recording.rate, begin, min(limit, end))
+    end_s = next_start_s if next_start_s is not None else math.inf
+    limit_s = min((row.cleared_s or row.decision_s or onset_s) + GRACE_S, end_s)
+    silence = last_audible(recording.heard_of(-math.inf, limit_s), recording.rate, begin)
     silence_s = max(onset_s, recording.time_s(silence) or onset_s)
     answered = _first_sound_s(recording, next_start_s) if next_start_s is not None else None
     return replace(
         row,
         silence_s=silence_s,
+        duck_s=silence_s if suspicion_s is not None and silence_s >= suspicion_s else None,
         next_audio_s=answered,
         heard_ms=1000 * (silence_s - begin_s),
-        stale_ms=audible_ms(recording.ear, recording.rate, min(limit, end), end),
+        stale_ms=audible_ms(recording.heard_of(limit_s, end_s), recording.rate),
         next_ttfa_ms=_ttfa_after(record, row.utterance_id),
         leaked_ms=_leaked(recording, row, silence_s),
     )

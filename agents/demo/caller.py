@@ -102,7 +102,8 @@ class Line:
         start_s = self._microphone.start_s
         assert start_s is not None, "a call that was never connected has no recording"
         mouth = np.concatenate(self.mouth.frames)
-        np.savez(recording, start_s=start_s, rate=RATE, mouth=mouth, ear=self.ear.recording(start_s, len(mouth)))
+        ear = self.ear.recording(start_s, len(mouth))
+        np.savez(recording, start_s=start_s, rate=RATE, mouth=mouth, ear=ear, sent=self.ear.sent_times())
         if self._listening is not None:
             self._listening.cancel()
         await self._peer.close()
@@ -118,7 +119,8 @@ class Line:
                 frame = await track.recv()
                 now_s = time.monotonic()
                 pieces = [piece.to_ndarray().reshape(-1) for piece in mono.resample(frame)]
-                await self.ear.hear(np.concatenate(pieces) if pieces else np.zeros(0, np.int16), now_s)
+                pcm = np.concatenate(pieces) if pieces else np.zeros(0, np.int16)
+                await self.ear.hear(pcm, now_s, float(frame.pts * frame.time_base))
         except MediaStreamError:
             tell("line_closed")
 

@@ -58,21 +58,23 @@ class Ear:
     def __init__(self) -> None:
         self.heard_ms = 0.0
         self.quiet_ms = 0.0
-        self._played: list[tuple[float, Samples]] = []
+        self._played: list[tuple[float, float, Samples]] = []
         self._end_s = 0.0
+        self._offset_s: float | None = None
         self._changed = asyncio.Condition()
 
     def reset(self) -> None:
         """Count from here on."""
         self.heard_ms = self.quiet_ms = 0.0
 
-    async def hear(self, pcm: Samples, now_s: float) -> None:
-        """A frame arrives at `now_s`."""
+    async def hear(self, pcm: Samples, now_s: float, media_s: float) -> None:
+        """A frame arrives at `now_s`; the sender made it at `media_s` of its own clock."""
+        self._offset_s = min(now_s - media_s, now_s - media_s if self._offset_s is None else self._offset_s)
         loud = bool(len(pcm)) and int(np.abs(pcm.astype(np.int32)).max()) > AUDIBLE
         late_s = self._end_s - now_s
         if late_s <= LONGEST_BACKLOG_S or loud:  # silence is where a player gives back time it is behind
             start_s = max(self._end_s, now_s)
-            self._played.append((start_s, pcm))
+            self._played.append((start_s, media_s, pcm))
             self._end_s = start_s + len(pcm) / RATE
         length_ms = 1000 * len(pcm) / RATE
         self.heard_ms += length_ms if loud else 0.0
@@ -87,8 +89,17 @@ class Ear:
     def recording(self, start_s: float, num_samples: int) -> Samples:
         """What sounded from `start_s` on."""
         whole = np.zeros(num_samples, np.int16)
-        for at_s, pcm in self._played:
+        for at_s, _, pcm in self._played:
             at = round((at_s - start_s) * RATE)
             piece = pcm[max(0, -at) : max(0, num_samples - at)]
             whole[max(0, at) : max(0, at) + len(piece)] = piece
         return whole
+
+    def sent_times(self) -> npt.NDArray[np.float64]:
+        """[num_frames, 3]: when each frame sounded, when it was sent (had it taken the shortest way), how long it is.
+
+        What was sent before the agent stopped may arrive late on a busy line; what was sent after is another matter.
+        """
+        offset_s = self._offset_s or 0.0
+        rows = [(at_s, media_s + offset_s, len(pcm) / RATE) for at_s, media_s, pcm in self._played]
+        return np.array(rows, np.float64).reshape(-1, 3)

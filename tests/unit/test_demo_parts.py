@@ -76,7 +76,19 @@ def test_an_agent_that_speaks_on_fails_as_stale() -> None:
     assert passed(story, record) == [True, True, False, True]
     row = story.rows[0]
     assert row is not None
-    assert row.stale_ms == pytest.approx(1000 * (7.0 - 5.302 - 0.5), abs=10)
+    assert row.stale_ms == pytest.approx(1000 * (7.0 - 5.302 - 0.5), abs=21)
+
+
+def test_what_was_sent_in_time_and_came_late_is_not_stale_but_counts_as_heard() -> None:
+    _, record = told((3.0, 5.4), (8.0, 9.0))
+    recording = Recording(START_S, RATE, sound((1.0, 2.0), (5.0, 6.0)), sound((3.0, 5.4), (6.5, 6.6), (8.0, 9.0)))
+    at_s = START_S + np.arange(0, 12, 0.02)
+    sent_s = np.where((at_s > START_S + 6.4) & (at_s < START_S + 6.7), START_S + 5.3, at_s)
+    late = replace(recording, sent=np.stack([at_s, sent_s, np.full(len(at_s), 0.02)], axis=1))
+    row = analyse(late, record, {"a": RATE, "b": RATE}).rows[0]
+    assert row is not None
+    assert row.stale_ms == 0
+    assert row.since_onset_ms("silence_s") == pytest.approx(1600, abs=1)
 
 
 def test_a_burst_after_the_silence_is_stale() -> None:
@@ -122,12 +134,12 @@ def test_the_ear_plays_what_arrives_early_behind_what_it_plays_and_late_when_it_
         ear = Ear()
         loud = np.full(FRAME_SAMPLES, 5000, np.int16)
         for at_s in (10.0, 10.001, 10.2):
-            await ear.hear(loud, at_s)
+            await ear.hear(loud, at_s, at_s)
         heard = ear.recording(10.0, round(0.3 * RATE))
         assert np.flatnonzero(heard)[[0, -1]].tolist() == [0, round(0.22 * RATE) - 1]
         assert np.count_nonzero(heard) == 3 * FRAME_SAMPLES
         assert ear.heard_ms == 60
-        await ear.hear(np.zeros(FRAME_SAMPLES, np.int16), 10.22)
+        await ear.hear(np.zeros(FRAME_SAMPLES, np.int16), 10.22, 10.22)
         assert ear.quiet_ms == 20
 
     asyncio.run(story())
