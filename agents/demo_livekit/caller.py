@@ -14,13 +14,14 @@ import numpy as np
 import numpy.typing as npt
 from livekit import rtc
 
+from agent_tts.livekit import EVENTS_TOPIC
+
 RATE = 16_000
 EAR_RATE = 24_000
 MOUTH_FRAME = RATE // 50
 LOUD = 200
 """A 10 ms frame at the ear with a larger sample than this is audible (-44 dBFS; Opus leaves less of silence)."""
 ONSET = 500
-EVENTS_TOPIC = "agent_tts.events"
 
 Pcm = npt.NDArray[np.int16]
 

@@ -86,7 +86,7 @@ def find_server() -> Path:
 
 @asynccontextmanager
 async def livekit_server(folder: Path) -> AsyncIterator[RoomAccess]:
-    """The server that LIVEKIT_URL names, else our own for the length of the block; `folder` takes its config and log."""
+    """The server that LIVEKIT_URL names, else our own for the length of the block, with its log in `folder`."""
     if url := os.environ.get("LIVEKIT_URL"):
         yield RoomAccess(url, os.environ.get("LIVEKIT_API_KEY", ""), os.environ.get("LIVEKIT_API_SECRET", ""))
         return

@@ -27,7 +27,7 @@ def agent_config(tmp_path: Path):
 
     def write(llm_url: str, **changes: object) -> Path:
         values = yaml.safe_load(CONFIG_FILE.read_text())
-        values |= {"greeting": "", "aec_warmup_s": None, **changes}
+        values |= {"greeting": "", "aec_warmup_s": None, "publish_events": True, **changes}
         values["llm"] |= {"base_url": llm_url}
         values["worker"] |= {"load_threshold": 10.0}
         path = tmp_path / "agent.yaml"
@@ -58,6 +58,8 @@ async def test_a_caller_in_a_room_interrupts_and_gets_the_other_answer(tmp_path:
             first_reply, second_reply = bursts(caller)
             assert first_reply[0] < caller.onsets_s[1] < first_reply[1] < second_reply[0]
             assert not caller.loud_between(first_reply[1], second_reply[0])
+            told = {event["name"]: event["at_s"] for event in caller.events if event["at_s"] > caller.onsets_s[1]}
+            assert told["decision"] <= told["abort"] <= told["released"]
 
 
 def bursts(caller: Caller) -> list[tuple[float, float]]:
