@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import asyncio
 import os
+import random
 import stat
 from contextlib import asynccontextmanager
 from dataclasses import fields
@@ -302,6 +303,18 @@ async def test_a_server_that_says_nothing_more_is_noticed():
     server.close()
 
 
+async def test_an_engine_that_ends_takes_its_server_along_and_says_so_to_its_clients():
+    async with serving(ToneRunner()) as (engine, server), client_of(server) as client:
+        utterance = client.utterance()
+        utterance.push_text(LONG)
+        stream = aiter(utterance)
+        await anext(stream)
+        await engine.close()
+        await asyncio.wait_for(server.wait_for_engine(), SOON_S)
+        with pytest.raises(EngineUnavailableError, match="shutting down"):
+            _ = [chunk async for chunk in stream]
+
+
 async def test_nobody_at_the_address_is_said_at_once():
     with pytest.raises(EngineUnavailableError, match=r"No engine at unix:///nowhere/engine\.sock: No such file"):
         await Engine.load("unix:///nowhere/engine.sock")
@@ -443,6 +456,23 @@ async def test_what_breaks_the_protocol_ends_that_client_only(message, reason):
             assert reason in await raw.refusal()
         assert await eventually_speaks(well)
         await eventually(lambda: engine.stats().running <= 1)
+
+
+async def test_no_message_whatever_it_holds_reaches_another_client(caplog):
+    """Random messages of every kind: refused, ignored or obeyed, but nothing breaks and nothing of them is logged."""
+    generator = random.Random(11)
+    async with serving(ToneRunner()) as (engine, server), client_of(server) as well:
+        for _ in range(100):
+            async with RawClient.connect(server.addresses[0]) as raw:
+                raw.open(1)
+                raw.writer.write(wire.text_messages(1, "hello "))
+                for _ in range(8):
+                    payload = generator.choice([b"", b"secret", b'{"voice":"secret"}', generator.randbytes(8)])
+                    raw.writer.write(pack(generator.choice(list(Kind)), generator.randrange(3), payload))
+        assert await eventually_speaks(well)
+        await eventually(lambda: server.num_clients == 1 and engine.stats().running == 1)
+        assert engine.stats().failed == 0
+        assert not [record for record in caplog.records if record.exc_info or "secret" in record.getMessage()]
 
 
 async def test_another_version_is_told_which_one_is_spoken():
