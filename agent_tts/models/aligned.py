@@ -61,6 +61,11 @@ class AlignedDualAR(nn.Module):
         self.tables = codebooks / codebooks.std(dim=(1, 2), keepdim=True)
         self.latent_scale = 1.0 / codebooks[0].std()
 
+    def freeze(self) -> None:
+        """Prepare for inference: heads join their tables once. Weights must not change, nor the module move, after."""
+        for book, head in enumerate([self.code_head, *self.fast.heads]):
+            head.freeze(self.tables[book])
+
     def encode_text(self, ids: Tensor) -> Tensor:
         """[1, time] -> [1, time, slow dim]. Values are final up to `look_ahead` tokens before an open end.
 

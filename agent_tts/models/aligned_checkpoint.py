@@ -31,6 +31,7 @@ def load_aligned(folder: Path) -> AlignedDualAR:
     path = folder / WEIGHTS_FILE
     load_strictly(model, read_weights(path, MODEL_PREFIX), path)
     model.set_codebooks(read_weights(path, CODEBOOKS)[""])
+    model.freeze()
     return model
 
 

@@ -28,10 +28,16 @@ class TiedHead(nn.Module):
         self.learnt = nn.Parameter(0.1 * torch.randn(codebook_size, rank))
         self.bias = nn.Parameter(torch.zeros(codebook_size))
         nn.init.normal_(self.query.weight, std=0.1 / dim**0.5)
+        self._joined: Tensor | None = None
 
     def forward(self, x: Tensor, table: Tensor) -> Tensor:
         """x [..., dim], table [codebook_size, latent_dim] at unit deviation -> [..., codebook_size]."""
-        return F.linear(self.query(x), torch.cat([table, self.learnt], dim=-1).to(x.dtype), self.bias)
+        joined = torch.cat([table, self.learnt], dim=-1) if self._joined is None else self._joined
+        return F.linear(self.query(x), joined.to(x.dtype), self.bias)
+
+    def freeze(self, table: Tensor) -> None:
+        """Join the vectors once and for all: from here on the table given to `forward` is not looked at."""
+        self._joined = torch.cat([table, self.learnt.detach()], dim=-1)
 
 
 class FrameBlock(nn.Module):
