@@ -110,6 +110,7 @@ class EngineConfig:
         accept_license: Name of the licence of the weights, where it has to be accepted; asked once.
         voices_dir: Stored voices; None = as the environment says.
         warm_voices: Voices whose prompt is computed while the engine loads, before the first caller waits for it.
+        condition_on_previous: Prompt-text models: a clause continues from the ones before it; False = each by itself.
         fade_ms: Length of the fade-out an adapter plays when it cuts an utterance.
     """
 
@@ -126,6 +127,7 @@ class EngineConfig:
     accept_license: str | None = None
     voices_dir: str | None = None
     warm_voices: tuple[str, ...] = ()
+    condition_on_previous: bool = True
     seed: int | None = None
     """Seed of utterances that bring none; None = a new one each time."""
 

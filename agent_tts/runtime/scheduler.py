@@ -72,7 +72,8 @@ class Scheduler:
             self.waiting.remove(request)
         else:
             self.running.remove(request)
-            self._share(request)
+            if not request.source.begins_context():  # else its keys already name the next context, its pages the last
+                self._share(request)
             self._drop_context(request)
             assert request.slot is not None
             self._free_slots.append(request.slot)

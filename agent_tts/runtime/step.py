@@ -82,7 +82,7 @@ class RowResult:
     Attributes:
         pcm: Audio of the frame, or of none. With a segment's last frame also what its codec had held back.
         codes: The frame's codes, one per codebook; empty when the step made no frame.
-        progress: Aligned text: tokens of the segment the model has passed. Prompt text: 0.
+        progress: Aligned text: tokens of the segment the model has passed. Prompt text: the frame's main token.
         segment_done: The model has ended this segment.
     """
 
