@@ -62,6 +62,19 @@ def source_spectra(stretches: Tensor) -> Tensor:
     return torch.fft.rfft(torch.nn.functional.pad(stretches * window, (LEAD, FFT_SIZE - WINDOW - LEAD)))
 
 
+def minimum_phase(log_magnitude: Tensor) -> Tensor:
+    """Phase of the causal filter with the shortest reach that has this log-magnitude: [..., bins] -> [..., bins].
+
+    By folding the cepstrum. The waveform's peaks come out as low as those of natural speech, which no
+    loss on magnitudes would teach.
+    """
+    cepstrum = torch.fft.irfft(log_magnitude, n=FFT_SIZE)
+    fold = torch.zeros(FFT_SIZE, device=cepstrum.device, dtype=cepstrum.dtype)
+    fold[0] = fold[FFT_SIZE // 2] = 1.0
+    fold[1 : FFT_SIZE // 2] = 2.0
+    return torch.fft.rfft(cepstrum * fold).imag
+
+
 def overlap_add(parts: Tensor, carried: Tensor) -> tuple[Tensor, Tensor]:
     """Add filtered windows at their places.
 

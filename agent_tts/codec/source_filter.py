@@ -3,10 +3,11 @@
 Order of operations for each frame of `frame_samples` (all causal):
 
     codes -> sum of codebook vectors -> trunk at 25 Hz -> x4 -> blocks at 100 Hz ("steps" of 240 samples)
-    -> per step: harmonic log-magnitude and phase, noise log-magnitude (513 bins)
+    -> per step: harmonic and noise log-magnitude (513 bins each)
     the same sum of vectors -> pitch network in float64 -> log F0 and voicing per step
     -> source: pulses along F0, times voicing | noise from a table, picked by the slot's step counter
-    -> windows of 480 source samples are filtered by their step's spectra (FFT of 1024) and overlap-added
+    -> windows of 480 source samples are filtered by their step's spectra (FFT of 1024, the harmonics'
+       with minimum phase, as a throat would) and overlap-added
 
 The output lags its source by DELAY_SAMPLES (15 ms): a stream begins with so many samples of pre-roll,
 and `flush` gives the last ones. Nothing depends on another row, on the chunking, or on a random state.
@@ -25,6 +26,7 @@ from agent_tts.codec.excitation import (
     FFT_SIZE,
     HOP,
     NOISE_STEPS,
+    minimum_phase,
     noise_spectra,
     overlap_add,
     pulses,
@@ -68,7 +70,6 @@ class Controls:
     log_f0: Tensor  # [rows, steps], float64
     voicing: Tensor  # [rows, steps], logit
     harmonic: Tensor  # [rows, steps, bins], log-magnitude
-    phase: Tensor  # [rows, steps, bins]
     noise: Tensor  # [rows, steps, bins], log-magnitude
 
 
@@ -108,7 +109,7 @@ class SourceFilterDecoder(nn.Module):
             *(ConvNeXtBlock(dim, mlp_ratio=3, layer_scale=0.1) for _ in range(config.step_blocks))
         )
         self.norm = nn.LayerNorm(dim)
-        self.head = nn.Linear(dim, 3 * BINS)
+        self.head = nn.Linear(dim, 2 * BINS)
         self.pitch = StreamingSequential(
             CausalConv1d(config.latent_dim, config.pitch_dim, 3),
             nn.GELU(),
@@ -156,13 +157,12 @@ class SourceFilterDecoder(nn.Module):
 
     def _controls(self, hidden: Tensor, pitch: Tensor) -> Controls:
         out = self.head(self.norm(hidden.transpose(1, 2))).float()
-        harmonic, phase, noise = out.chunk(3, dim=-1)
+        harmonic, noise = out.chunk(2, dim=-1)
         log_f0, voicing = pitch.transpose(1, 2).chunk(2, dim=-1)  # [rows, frames, steps_per_frame]
         return Controls(
             log_f0=(FIRST_LOG_F0 + log_f0.flatten(1)).clamp(3.9, 6.5),
             voicing=voicing.flatten(1).float(),
             harmonic=(harmonic - 4.0).clamp(max=4.0),
-            phase=phase,
             noise=(noise - 5.0).clamp(max=4.0),
         )
 
@@ -198,7 +198,7 @@ class SourceFilterDecoder(nn.Module):
         """
         hops = torch.cat([before, source], dim=1).unflatten(1, (-1, HOP))  # [rows, steps + 1, HOP]
         spectrum = source_spectra(torch.cat([hops[:, :-1], hops[:, 1:]], dim=-1))
-        filtered = spectrum * torch.polar(torch.exp(controls.harmonic), controls.phase)
+        filtered = spectrum * torch.polar(torch.exp(controls.harmonic), minimum_phase(controls.harmonic))
         shaped = self.noise_table[noise_numbers] * torch.exp(controls.noise)
         return torch.fft.irfft(filtered + shaped, n=FFT_SIZE)
 
