@@ -27,11 +27,12 @@ def main() -> int:
 
     logger.remove()
     logger.add(sys.stderr, level="DEBUG" if arguments.verbose else "ERROR")
+    from agent_tts import AgentTTSError
     from agents.demo.run import DemoError, open_page, play
 
     try:
         return asyncio.run(open_page(arguments) if arguments.open else play(arguments))
-    except DemoError as error:
+    except (DemoError, AgentTTSError) as error:
         print(f"The demo failed: {error}", file=sys.stderr)
         return 1
     except KeyboardInterrupt:
