@@ -80,7 +80,7 @@ class AlignedText:
         return Readiness.DONE if self._ended and not self._segments else Readiness.WAITS_FOR_TEXT
 
     def begins_context(self) -> bool:
-        return not self._segments[0].begun
+        return not (self._segments and self._segments[0].begun)
 
     def next_work(self, position: int) -> Work:
         segment = self._segments[0]

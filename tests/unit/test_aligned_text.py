@@ -83,3 +83,12 @@ def test_a_flush_lets_an_unfinished_sentence_be_spoken():
 def test_a_fast_pointer_loses_no_word(advance):
     words, _ = speak(make_text("It is a b c d e."), advance)
     assert [word.text for word in words] == ["It", "is", "a", "b", "c", "d", "e."]
+
+
+def test_a_text_that_has_been_spoken_names_no_context_and_retire_may_ask():
+    """retire() asks every request; an index into the segments of an ended text killed the engine's thread."""
+    source = make_text("Hello there.")
+    speak(source)
+    assert source.readiness() is Readiness.DONE
+    assert source.begins_context()
+    assert source.prefix_keys() == ()
