@@ -11,6 +11,7 @@ from __future__ import annotations
 import asyncio
 import json
 import os
+import time
 from collections.abc import Callable
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
@@ -19,12 +20,24 @@ from typing import Any
 import numpy as np
 import soxr
 from livekit import rtc
-from livekit.agents import Agent, AgentServer, AgentSession, JobContext, JobProcess, cli, room_io, stt
+from livekit.agents import (
+    Agent,
+    AgentServer,
+    AgentSession,
+    AgentStateChangedEvent,
+    ConversationItemAddedEvent,
+    JobContext,
+    JobProcess,
+    cli,
+    room_io,
+    stt,
+)
+from livekit.agents.llm import ChatMessage
 from livekit.agents.types import NOT_GIVEN
 from livekit.plugins import openai, silero
 
 from agent_tts.config import Environment, from_mapping, load_yaml
-from agent_tts.livekit import EVENTS_TOPIC, TTS, BindingEvent, RoomAudioOutput, bind
+from agent_tts.livekit import EVENTS_TOPIC, TTS, RoomAudioOutput, attach, bind
 from agents.demo.models import whisper_model
 
 CONFIG_FILE = Path(__file__).resolve().parents[1] / "configs" / "agents" / "livekit.yaml"
@@ -52,8 +65,9 @@ class LlmConfig:
 
 @dataclass(frozen=True, slots=True)
 class WorkerConfig:
+    engine_process: bool = False
     idle_processes: int = 1
-    load_threshold: float = 0.7
+    load_threshold: float | None = 0.7
     health_host: str = "127.0.0.1"
 
 
@@ -126,17 +140,22 @@ def prewarm(process: JobProcess) -> None:
 
 
 def make_tts() -> TTS:
-    return TTS(engine=config.engine or None, voice=config.voice)
+    """With an engine process attach() has put its address where a TTS without an engine looks."""
+    return TTS(engine=None if config.worker.engine_process else config.engine or None, voice=config.voice)
 
 
 server = AgentServer(
     setup_fnc=prewarm,
     num_idle_processes=config.worker.idle_processes,
-    load_threshold=config.worker.load_threshold,
+    load_fnc=(lambda: 0.0) if config.worker.load_threshold is None else None,
+    load_threshold=config.worker.load_threshold or 0.99,
     host=config.worker.health_host,
     port=0,
     initialize_process_timeout=60.0,
 )
+
+if config.worker.engine_process:
+    attach(server, model=config.engine or "bundled")
 
 
 @server.rtc_session(agent_name=config.agent_name)
@@ -168,21 +187,40 @@ async def talk(context: JobContext) -> None:
         session.output.audio = output
         options.audio_output = False
     await session.start(Agent(instructions=config.instructions), room=context.room, room_options=options, record=False)
-    bind(session, preset=config.barge_in, on_event=publisher(context) if config.publish_events else ignore)
+    publish = publisher(context)
+    bind(
+        session,
+        preset=config.barge_in,
+        on_event=lambda event: publish(asdict(event)) if config.publish_events else None,
+    )
+    if config.publish_events:
+        tell_all(session, tts, publish)
     if config.greeting:
         session.say(config.greeting)
 
 
-def ignore(event: BindingEvent) -> None:
-    pass
+def tell_all(session: AgentSession, tts: TTS, publish: Callable[[dict[str, Any]], None]) -> None:
+    """Send what is said, what is heard of it, and how fast it came, beside the moments of the interruptions."""
+
+    def item_added(event: ConversationItemAddedEvent) -> None:
+        if isinstance(event.item, ChatMessage):
+            text = event.item.text_content or ""
+            publish({"name": event.item.role, "text": text, "interrupted": event.item.interrupted})
+
+    def state_changed(event: AgentStateChangedEvent) -> None:
+        publish({"name": event.new_state, "at_s": time.monotonic()})
+
+    session.on("conversation_item_added", item_added)
+    session.on("agent_state_changed", state_changed)
+    tts.on("utterance_metrics", lambda metrics: publish({"name": "metrics", "metrics": asdict(metrics)}))
 
 
-def publisher(context: JobContext) -> Callable[[BindingEvent], None]:
-    """Sends every moment of a barge-in to the room, so that a caller can draw the ledger."""
+def publisher(context: JobContext) -> Callable[[dict[str, Any]], None]:
+    """Sends events to the room, where a caller can draw the ledger from them."""
     tasks: set[asyncio.Task[None]] = set()
 
-    def publish(event: BindingEvent) -> None:
-        data = json.dumps(asdict(event), default=lambda value: value.value)
+    def publish(event: dict[str, Any]) -> None:
+        data = json.dumps(event, default=lambda value: value.value)
         task = asyncio.create_task(context.room.local_participant.publish_data(data, topic=EVENTS_TOPIC))
         tasks.add(task)
         task.add_done_callback(tasks.discard)

@@ -16,8 +16,7 @@ from livekit import rtc
 
 from agent_tts.livekit import EVENTS_TOPIC
 
-RATE = 16_000
-EAR_RATE = 24_000
+RATE = 48_000
 MOUTH_FRAME = RATE // 50
 LOUD = 200
 """A 10 ms frame at the ear with a larger sample than this is audible (-44 dBFS; Opus leaves less of silence)."""
@@ -55,11 +54,13 @@ class Caller:
 
     # -- what a caller does -------------------------------------------------------------------------------------------
 
-    async def say(self, pcm: Pcm) -> None:
-        """Speak a clip (int16, RATE) to its end."""
+    async def say(self, pcm: Pcm) -> float:
+        """Speak a clip (int16, RATE) to its end; returns when it began."""
         self._silent.clear()
         self._pending = pcm
+        begins = len(self.said)
         await self._silent.wait()
+        return self.said[begins][0]
 
     async def hears_speech(self, seconds: float = 0.1) -> None:
         """Wait until so much audible audio has come since now."""
@@ -114,7 +115,7 @@ class Caller:
         return not any(int(np.abs(pcm.astype(np.int32)).max()) > ONSET for _, pcm in self.said[-50:])
 
     async def _listen(self, track: rtc.RemoteAudioTrack) -> None:
-        stream = rtc.AudioStream.from_track(track=track, sample_rate=EAR_RATE, num_channels=1)
+        stream = rtc.AudioStream.from_track(track=track, sample_rate=RATE, num_channels=1)
         try:
             async for event in stream:
                 self.heard.append(Heard(time.monotonic(), np.frombuffer(event.frame.data, np.int16).copy()))

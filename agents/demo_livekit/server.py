@@ -1,4 +1,4 @@
-"""A LiveKit server on loopback, and a worker in it. Finds, starts, waits for and stops them; knows nothing of audio."""
+"""A LiveKit server on loopback, an engine and a worker for it. Starts, waits for and stops them; knows no audio."""
 
 from __future__ import annotations
 
@@ -26,7 +26,8 @@ HOW_TO_GET = (
     "https://github.com/livekit/livekit on PATH or name it in LIVEKIT_SERVER, "
     "or set LIVEKIT_URL, LIVEKIT_API_KEY and LIVEKIT_API_SECRET to a server that runs."
 )
-START_TIMEOUT_S = 60.0
+START_TIMEOUT_S = 120.0
+SERVE = "import sys; from agent_tts.cli import main; sys.exit(main())"
 STOP_TIMEOUT_S = 2.0
 
 # Loopback only. The STUN address answers nothing: with an empty list the server would hand out public ones.
@@ -97,6 +98,22 @@ async def livekit_server(folder: Path) -> AsyncIterator[RoomAccess]:
     async with _process([str(binary), "--config", str(config)], folder / "livekit-server.log"):
         await _accepts_connections(port)
         yield RoomAccess(f"ws://127.0.0.1:{port}", "devkey", secret)
+
+
+@asynccontextmanager
+async def engine_process(folder: Path) -> AsyncIterator[str]:
+    """Our engine in a process of its own. Yields its address, for AGENT_TTS_ENGINE."""
+    path = folder / "engine.sock"
+    command = [sys.executable, "-c", SERVE, "serve", "--socket", str(path)]
+    async with _process(command, folder / "engine.log") as process:
+        async with asyncio.timeout(START_TIMEOUT_S):
+            while not await asyncio.to_thread(path.is_socket):
+                if process.returncode is not None:
+                    raise RuntimeError(
+                        f"the engine ended with status {process.returncode}; see {folder / 'engine.log'}"
+                    )
+                await asyncio.sleep(0.1)
+        yield f"unix://{path}"
 
 
 @asynccontextmanager

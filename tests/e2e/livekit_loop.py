@@ -10,6 +10,7 @@ Everything is timed on time.monotonic(). Only what would need a network or weigh
 from __future__ import annotations
 
 import asyncio
+import tempfile
 import time
 import wave
 from collections.abc import AsyncIterator
@@ -20,6 +21,7 @@ from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
+import soxr
 from livekit import rtc
 from livekit.agents import Agent, AgentSession, llm, stt
 from livekit.agents.types import DEFAULT_API_CONNECT_OPTIONS, APIConnectOptions
@@ -58,12 +60,12 @@ class Clip:
 
 
 def caller_clips() -> list[Clip]:
-    """A recorded reader where the recordings lie beside the project, else speech made with hibari."""
+    """A recorded reader where the recordings lie beside the project, else the demo's made caller."""
     texts = ["he was not an ill disposed young man", "he might even have been made amiable himself"]
     recorded = [SPEECH / f"sense_and_sensibility_01_austen_64kb-{number}.wav" for number in ("0880", "0930")]
     if all(path.exists() for path in recorded):
         return [Clip(text, _read(path)) for text, path in zip(texts, recorded, strict=True)]
-    return [Clip(text, _hibari(text)) for text in texts]
+    return [Clip(text, _made(text)) for text in texts]
 
 
 def _read(path: Path) -> np.ndarray:
@@ -72,13 +74,11 @@ def _read(path: Path) -> np.ndarray:
         return np.frombuffer(file.readframes(file.getnframes()), np.int16)
 
 
-def _hibari(text: str) -> np.ndarray:
-    import hibari
-    import soxr
+def _made(text: str) -> np.ndarray:
+    from agents.demo.speech import CALL_RATE, caller_speech, read_wav
 
-    speech = hibari.TTS().synthesize(text)
-    pcm = soxr.resample(np.asarray(speech.audio, np.float32), speech.sample_rate, MOUTH_RATE)
-    return (32767 * np.clip(pcm, -1, 1)).astype(np.int16)
+    path = caller_speech(text, Path(tempfile.gettempdir()) / "agent_tts_caller")
+    return soxr.resample(read_wav(path), CALL_RATE, MOUTH_RATE)
 
 
 class Mouth(io.AudioInput):
