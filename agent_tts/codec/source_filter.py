@@ -122,8 +122,8 @@ class SourceFilterDecoder(nn.Module):
     def init_state(self, slots: int, device: torch.device | None = None) -> DecoderState:
         """State for that many streams, each at its beginning."""
         device = device or self.head.weight.device
-        networks = (part.init_state(slots, device) for part in (self.trunk, self.blocks, self.pitch))
-        return DecoderState(slots, *networks, device)
+        trunk, blocks, pitch = (part.init_state(slots, device) for part in (self.trunk, self.blocks, self.pitch))
+        return DecoderState(slots, trunk, blocks, pitch, device)
 
     def step(self, codes: Tensor, state: DecoderState, slot_ids: Tensor | None = None) -> Tensor:
         """Decode the next frames of these slots, any number of them.

@@ -53,6 +53,8 @@ def read_model_config(folder: Path) -> ModelConfig:
 
 def model_config(values: dict[str, Any], *, where: str) -> ModelConfig:
     """A ModelConfig from its JSON form; unknown keys raise ConfigError."""
-    parts = {"slow": TransformerConfig, "fast": TransformerConfig, "aligned": AlignedConfig}
-    built = {name: from_mapping(cls, values.get(name) or {}, where=f"{where}: {name}") for name, cls in parts.items()}
+    parts: dict[str, type[Any]] = {"slow": TransformerConfig, "fast": TransformerConfig, "aligned": AlignedConfig}
+    built: dict[str, Any] = {
+        name: from_mapping(cls, values.get(name) or {}, where=f"{where}: {name}") for name, cls in parts.items()
+    }
     return from_mapping(ModelConfig, {**values, **built}, where=where)

@@ -81,7 +81,7 @@ class Shard:
         """The frozen codec's codes, [frames, num_codebooks]."""
         return np.fromfile(self.path / "codes.u16", np.uint16).reshape(self.num_frames, -1)
 
-    def crop(self, frame: int, frames: int) -> tuple[NDArray, NDArray, NDArray]:
+    def crop(self, frame: int, frames: int) -> tuple[NDArray[np.int16], NDArray[np.float16], NDArray[np.uint8]]:
         """Audio, F0 and phonemes of a stretch of frames."""
         end = frame + frames
         audio = self.audio[frame * FRAME_SAMPLES : end * FRAME_SAMPLES]
@@ -135,7 +135,7 @@ def crops_at(shards: list[Shard], places: list[tuple[int, int]], frames: int) ->
     )
 
 
-def _carry(f0: NDArray, voiced: NDArray) -> NDArray:
+def _carry(f0: NDArray[np.float32], voiced: NDArray[np.bool_]) -> NDArray[np.float32]:
     """Each unvoiced value replaced by the last voiced one before it (the first after it, at the start)."""
     out = np.empty_like(f0)
     for row, (values, mask) in enumerate(zip(f0, voiced, strict=True)):

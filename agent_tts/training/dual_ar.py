@@ -39,7 +39,7 @@ class DualARSettings:
     """Training of the Dual-AR."""
 
     rows: int = 4
-    steps: int = 9500
+    steps: int = 6500
     lr: float = 1.5e-3
     warmup: int = 200
     average: float = 0.999

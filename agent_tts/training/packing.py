@@ -87,7 +87,8 @@ def shuffled_pieces(shards: list[Shard], shape: PackShape, rng: np.random.Genera
     """Every utterance once, in random order."""
     order = [(shard, span) for shard in shards for span in shard.spans]
     for index in rng.permutation(len(order)):
-        piece = make_piece(*order[index], shape, rng)
+        shard, span = order[index]
+        piece = make_piece(shard, span, shape, rng)
         if len(piece.ids) <= shape.tokens:
             yield piece
 

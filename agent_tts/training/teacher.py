@@ -10,6 +10,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+Floats = NDArray[np.float32]
+
 SAMPLE_RATE = 24_000
 FRAME_SAMPLES = 960
 F0_HOP = 240
@@ -86,7 +88,7 @@ class Teacher:
             f0=_resample_f0(f0, begin, length),
         )
 
-    def _synthesise(self, ids: list[int], rng: np.random.Generator) -> tuple[NDArray, NDArray, NDArray]:
+    def _synthesise(self, ids: list[int], rng: np.random.Generator) -> tuple[Floats, NDArray[np.int64], Floats]:
         from hibari import dsp
 
         feeds = {"ids": np.asarray([[*ids, 0]], np.int64), "speed": np.ones(1, np.float32)}
@@ -96,7 +98,7 @@ class Teacher:
         return wave, durations.astype(np.int64), spectra[-1][0]
 
 
-def _resample_f0(f0: NDArray, begin: int, length: int) -> NDArray[np.float16]:
+def _resample_f0(f0: Floats, begin: int, length: int) -> NDArray[np.float16]:
     """The teacher's F0 at the centres of our hops; a voiced/unvoiced edge is never interpolated."""
     centres = begin + np.arange(length // F0_HOP) * F0_HOP + F0_HOP / 2
     position = np.clip(centres / TEACHER_F0_HOP - 0.5, 0, len(f0) - 1)

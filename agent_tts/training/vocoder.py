@@ -42,7 +42,7 @@ class VocoderSettings:
 
     rows: int = 12
     frames: int = 28
-    steps: int = 6000
+    steps: int = 4500
     lr: float = 1.5e-3
     warmup: int = 100
     average: float = 0.998
