@@ -92,7 +92,7 @@ def _timeline(report: CallReport) -> str:
         if moments
     )
     lanes = _lanes(report, 0, length_s)
-    return f'<h2>Timeline</h2><svg viewBox="0 0 {WIDTH} {2 * LANE + GAP + 20}">{cuts}{lanes}{ticks}</svg>'
+    return f'<h2>Timeline</h2><svg viewBox="0 0 {WIDTH} {2 * LANE + GAP + 20}">{lanes}{cuts}{ticks}</svg>'
 
 
 def _zoom(report: CallReport, moments: Sequence[Moment], number: int) -> str:
@@ -108,7 +108,7 @@ def _zoom(report: CallReport, moments: Sequence[Moment], number: int) -> str:
         since_ms = 1000 * (moment.at_s - moments[0].at_s)
         lines.append(
             f'<line x1="{x:.1f}" x2="{x:.1f}" y1="0" y2="{y - 4}" class="moment"/>'
-            f'<text x="{x + 4:.1f}" y="{y}" class="label">{html.escape(moment.label)} +{since_ms:.0f} ms</text>'
+            f'<text {_beside(x)} y="{y}" class="label">{html.escape(moment.label)} +{since_ms:.0f} ms</text>'
         )
     box = f'viewBox="0 0 {WIDTH} {height + 16 * (len(moments) + 1)}"'
     body = _lanes(report, start_s, end_s) + "".join(lines)
@@ -137,6 +137,11 @@ def _lane(pcm: Samples, sample_rate: int, start_s: float, end_s: float, top: int
         f'<rect x="0" y="{top}" width="{WIDTH}" height="{LANE}" class="lane"/><path d="{path}" class="{name}"/>'
         f'<text x="6" y="{top + 14}" class="name">{name}</text>'
     )
+
+
+def _beside(x: float) -> str:
+    """Where a label stands so that it does not leave the drawing."""
+    return f'x="{x + 4:.1f}"' if x < 0.75 * WIDTH else f'x="{x - 4:.1f}" text-anchor="end"'
 
 
 def _x(at_s: float, start_s: float, end_s: float) -> float:
@@ -190,16 +195,16 @@ _PAGE = """<!doctype html><html lang="en"><meta charset="utf-8"><title>{title}</
 <meta name="viewport" content="width=device-width">
 <style>
 :root { color-scheme: light dark; --ink: #1c2430; --soft: #6b7684; --paper: #fff; --lane: #f2f4f7;
-        --caller: #c2571a; --agent: #1f6fb2; --cut: #ffd9c7; }
+        --caller: #c2571a; --agent: #1f6fb2; }
 @media (prefers-color-scheme: dark) {
   :root { --ink: #e6e9ee; --soft: #98a3b0; --paper: #14181e; --lane: #1d232b;
-          --caller: #f08a4b; --agent: #5fa8e6; --cut: #4a2a1c; } }
+          --caller: #f08a4b; --agent: #5fa8e6; } }
 body { font: 15px/1.5 system-ui, sans-serif; color: var(--ink); background: var(--paper);
        max-width: 1180px; margin: 2em auto; padding: 0 1em; }
 h1 { font-size: 1.5em } h2 { font-size: 1.1em; margin-top: 2em } svg, audio { width: 100% }
 pre { background: var(--lane); padding: 1em; overflow-x: auto } table { border-collapse: collapse }
 td { padding: .25em .9em .25em 0; vertical-align: top } s { color: var(--soft) }
-.lane { fill: var(--lane) } .caller { stroke: var(--caller) } .agent { stroke: var(--agent) } .cut { fill: var(--cut) }
+.lane { fill: var(--lane) } .caller { stroke: var(--caller) } .agent { stroke: var(--agent) } .cut { fill: var(--caller); opacity: .25 }
 .moment { stroke: var(--soft); stroke-dasharray: 3 3 } .label, .tick, .name { font-size: 12px; fill: var(--soft) }
 .ok td:first-child { color: #2a8a4a } .bad td:first-child { color: #c0392b; font-weight: bold }
 </style><body>

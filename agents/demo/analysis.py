@@ -13,6 +13,8 @@ from agent_tts.metrics import STAGES, BargeInRow
 from agents.demo.conversation import Record, Reply
 from evals.measure import Samples, audible_ms, last_audible, speech_onset
 
+ONSET_DB = -36.0
+"""The caller's first sound is a loud one: what comes before it is breath, which no VAD is meant to hear."""
 GRACE_S = 0.5
 """What the transport had taken before it was cleared has been sent by then."""
 LONGEST_STOP_S = 2.0
@@ -132,7 +134,7 @@ def _released_ms(row: BargeInRow) -> float:
 
 
 def _interruption(recording: Recording, record: Record, start: int) -> BargeInRow | None:
-    onset_s = recording.time_s(speech_onset(recording.mouth, recording.rate, start))
+    onset_s = recording.time_s(speech_onset(recording.mouth, recording.rate, start, threshold_db=ONSET_DB))
     rows = [
         row for row in record.rows if onset_s is not None and row.decision_s is not None and row.decision_s >= onset_s
     ]

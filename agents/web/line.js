@@ -1,7 +1,7 @@
 // One call: connects to the agent, plays it, and keeps what the mouth said and the ear heard, sample by sample.
 // Knows sound and clocks; what is shown is index.html's business, what a scripted caller says caller.js's.
 
-const AUDIBLE = 10 ** (-50 / 20);
+const AUDIBLE = { mouth: 10 ** (-36 / 20), ear: 10 ** (-50 / 20) };
 const KEPT_S = 60;
 
 export class Line extends EventTarget {
@@ -121,7 +121,7 @@ export class Line extends EventTarget {
     const rate = this.context.sampleRate;
     return this.blocks
       .filter((block) => block.frame / rate >= from && block.frame / rate < to)
-      .map((block) => ({ at: block.frame / rate, loud: peak(block[name]) > AUDIBLE }));
+      .map((block) => ({ at: block.frame / rate, loud: peak(block[name]) > AUDIBLE[name] }));
   }
 
   // The start of the last stretch of sound before `to` that has 300 ms of silence in front of it.
