@@ -204,7 +204,8 @@ body { font: 15px/1.5 system-ui, sans-serif; color: var(--ink); background: var(
 h1 { font-size: 1.5em } h2 { font-size: 1.1em; margin-top: 2em } svg, audio { width: 100% }
 pre { background: var(--lane); padding: 1em; overflow-x: auto } table { border-collapse: collapse }
 td { padding: .25em .9em .25em 0; vertical-align: top } s { color: var(--soft) }
-.lane { fill: var(--lane) } .caller { stroke: var(--caller) } .agent { stroke: var(--agent) } .cut { fill: var(--caller); opacity: .25 }
+.lane { fill: var(--lane) } .caller { stroke: var(--caller) } .agent { stroke: var(--agent) }
+.cut { fill: var(--caller); opacity: .25 }
 .moment { stroke: var(--soft); stroke-dasharray: 3 3 } .label, .tick, .name { font-size: 12px; fill: var(--soft) }
 .ok td:first-child { color: #2a8a4a } .bad td:first-child { color: #c0392b; font-weight: bold }
 </style><body>
