@@ -100,13 +100,18 @@ def bootstrap_ratio(
 
 
 def paired(
-    before: Sequence[float], after: Sequence[float], *, lower_is_better: bool = True, seed: int = 0
+    before: Sequence[float],
+    after: Sequence[float],
+    *,
+    lower_is_better: bool = True,
+    mean: bool = False,
+    seed: int = 0,
 ) -> Verdict | None:
-    """Median of the paired differences with its interval, and who is better; None without pairs."""
+    """Median (or mean) of the paired differences with its interval, and who is better; None without pairs."""
     if len(before) != len(after):
         raise ValueError(f"{len(before)} values against {len(after)}: not pairs")
     differences = [second - first for first, second in zip(before, after, strict=True)]
-    change = bootstrap(differences, lambda sample: float(np.median(sample)), seed=seed)
+    change = bootstrap(differences, None if mean else lambda sample: float(np.median(sample)), seed=seed)
     if change is None:
         return None
     better = None

@@ -14,7 +14,9 @@ RATE = 24_000
 
 def recording(*parts: tuple[float, float]) -> np.ndarray:
     """Tone bursts (amplitude, ms) one after the other; amplitude 0 is silence."""
-    pieces = [amplitude * np.sin(np.arange(round(ms * RATE / 1000)) * 2 * np.pi * 440 / RATE) for amplitude, ms in parts]
+    pieces = [
+        amplitude * np.sin(np.arange(round(ms * RATE / 1000)) * 2 * np.pi * 440 / RATE) for amplitude, ms in parts
+    ]
     return np.concatenate(pieces).astype(np.float32)
 
 
@@ -106,7 +108,11 @@ def test_a_player_that_runs_dry_stands_still_and_goes_on():
     late = reply([(0, 100), (180, 100), (200, 100), (420, 100)])
     assert stalls(late) == [Stall(100, pytest.approx(80)), Stall(300, pytest.approx(40))]
     figures = latency(late)
-    assert (figures.underruns, figures.stall_max_ms, figures.stall_total_ms) == (2, pytest.approx(80), pytest.approx(120))
+    assert (figures.underruns, figures.stall_max_ms, figures.stall_total_ms) == (
+        2,
+        pytest.approx(80),
+        pytest.approx(120),
+    )
 
 
 def test_audio_just_in_time_is_no_underrun():

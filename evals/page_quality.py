@@ -1,0 +1,62 @@
+"""The report of a quality run: rates by judge and mode, and the sentences that were understood worst, to listen to."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from html import escape
+from pathlib import Path
+
+import numpy as np
+
+from evals import page
+from evals.metrics_audio import as_float
+from evals.metrics_quality import Heard, QualitySummary
+from evals.metrics_stats import Interval
+from evals.metrics_stream import ReplyRecord
+from evals.outcome import Outcome
+
+WORST = 5
+
+
+def write_report(
+    path: Path,
+    outcome: Outcome,
+    definition: str,
+    summaries: Sequence[QualitySummary],
+    heard: Mapping[tuple[str, str], Sequence[Heard]],
+    records: Mapping[str, Sequence[ReplyRecord]],
+) -> None:
+    """Write the page of one run."""
+    rows = [(s.judge, s.mode, s.n, s.exact, _percent(s.wer), _percent(s.cer), s.half_wrong) for s in summaries]
+    header = ("judge", "text", "n", "exact", "WER", "CER", "half wrong")
+    others = [(name, str(value)) for name, value in outcome.figures.items() if isinstance(value, list)]
+    worst = sorted(
+        (-item.wer, judge, mode, number, item)
+        for (judge, mode), items in heard.items()
+        for number, item in enumerate(items)
+        if item.word_errors
+    )
+    page.save(
+        path,
+        f"Quality: {outcome.peer}",
+        [
+            page.verdict(outcome),
+            page.section("Errors", page.grid(header, rows), page.grid(("value, low, high", ""), others)),
+            page.section("Understood worst", *(_case(*entry[1:], records) for entry in worst[:WORST])),
+            page.methods(definition),
+            page.surroundings(outcome),
+        ],
+    )
+
+
+def _case(judge: str, mode: str, number: int, item: Heard, records: Mapping[str, Sequence[ReplyRecord]]) -> str:
+    record = records[mode][number]
+    pcm = (as_float(record.pcm) * 32767).astype(np.int16)
+    said = f"<p>said: {escape(item.text)}<br>heard by {escape(judge)}: {escape(item.heard)}</p>"
+    return said + page.player(f"{mode}, WER {100 * item.wer:.0f} %", pcm, record.sample_rate)
+
+
+def _percent(interval: Interval | None) -> str:
+    if interval is None:
+        return "-"
+    return f"{100 * interval.value:.2f} % ({100 * interval.low:.2f} to {100 * interval.high:.2f})"
