@@ -8,10 +8,11 @@ import sys
 from pathlib import Path
 
 import pytest
-from livekit.agents import AgentServer
+from livekit.agents import AgentServer, APIConnectionError, APIConnectOptions
 
 from agent_tts import Engine
 from agent_tts.errors import ConfigError
+from agent_tts.livekit import TTS
 from agent_tts.livekit.attach import ENGINE_VARIABLE, attach
 from agent_tts.livekit.engine_ref import EngineRef
 from agent_tts.remote import process
@@ -69,3 +70,19 @@ def test_a_worker_whose_engine_is_no_address_is_told(tone_engines):
 
 def has_anything(folder: Path) -> bool:
     return folder.exists()
+
+
+async def test_livekit_speaks_through_the_socket_and_a_killed_engine_is_its_connection_error(tone_engines, tmp_path):
+    address = f"unix://{tmp_path}/engine.sock"
+    async with engine_process(address) as server:
+        speaker = TTS(engine=address)
+        async with speaker.synthesize("hello there") as speech:
+            spoken = [audio.frame async for audio in speech]
+        assert sum(frame.samples_per_channel for frame in spoken) == 8 * 960
+        server.kill()
+        await server.wait()
+        with pytest.raises(APIConnectionError) as caught:
+            async with speaker.synthesize("hello again", conn_options=APIConnectOptions(max_retry=0)) as speech:
+                _ = [audio async for audio in speech]
+        assert address in str(caught.value)
+        await speaker.aclose()
