@@ -118,16 +118,16 @@ def _lay_out(block: TransformerBlock) -> Layer:
         qk_norm = torch.cat([weight.expand(count, -1) for weight, count in zip(weights, counts, strict=True)])
     return Layer(
         block.attention_norm.weight.detach(),
-        _turned_over(attention.wqkv),
+        turned_over(attention.wqkv),
         qk_norm,
-        _turned_over(attention.wo),
+        turned_over(attention.wo),
         block.ffn_norm.weight.detach(),
         w13,
-        _turned_over(feed_forward.w2),
+        turned_over(feed_forward.w2),
     )
 
 
-def _turned_over(linear: nn.Linear) -> Tensor:
+def turned_over(linear: nn.Linear) -> Tensor:
     """The weight as [in, out]; the module's own parameter becomes a view of it."""
     weight = linear.weight.t().contiguous()
     linear.weight = nn.Parameter(weight.t(), requires_grad=False)

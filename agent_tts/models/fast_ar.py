@@ -6,7 +6,7 @@ k - 1 and its logits decide code k. The cache spans one frame and is overwritten
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 import torch
 import torch.nn.functional as F
@@ -14,7 +14,7 @@ from torch import Tensor, nn
 
 from agent_tts.config import ModelConfig
 from agent_tts.models import numpy_stack
-from agent_tts.models.decode_stack import DecodeStack
+from agent_tts.models.decode_stack import DecodeStack, turned_over
 from agent_tts.models.numpy_stack import NumpyStack
 from agent_tts.nn.attention import Transformer
 from agent_tts.nn.rope import Rotation
@@ -100,7 +100,10 @@ class FastDecoder:
         positions = torch.arange(fast.config.num_codebooks, device=weight.device)
         self._angles = [self._stack.angles(position) for position in positions.unsqueeze(1)]
         self._head = weight.detach()[: fast.config.fast_legal_codes]  # [candidates, dim]
-        self._alone = _AloneDecoder(self._stack, self._cache, self._angles) if numpy_stack.fits(self._stack) else None
+        self.alone = (
+            AloneDecoder(fast, self._stack, self._cache, self._angles) if numpy_stack.fits(self._stack) else None
+        )
+        """For one row on a CPU in float32; None elsewhere. Shares this decoder's cache."""
 
     def codes(self, hidden: Tensor, first: Tensor, choose: Callable[[int, Tensor], Tensor]) -> Tensor:
         """All codes of one frame.
@@ -121,24 +124,34 @@ class FastDecoder:
         return torch.stack(codes, dim=1)
 
     def _step(self, x: Tensor, position: int) -> Tensor:
-        if self._alone is not None and len(x) == 1:
-            return self._alone.step(x, position)
         self._cache.begin(x.shape[0], position)
         return self._stack.forward(x, self._angles[position], self._cache)
 
 
-class _AloneDecoder:
-    """FastDecoder for one row on NumPy, in the first row of the same cache."""
+class AloneDecoder:
+    """FastDecoder for one row on NumPy: nothing of PyTorch between two codes."""
 
-    def __init__(self, stack: DecodeStack, cache: _FrameCache, angles: list[Tensor | Rotation]) -> None:
+    def __init__(
+        self, fast: FastAR, stack: DecodeStack, cache: _FrameCache, angles: Sequence[Tensor | Rotation]
+    ) -> None:
+        self._project_in = fast.project_in
         self._stack = NumpyStack(stack)
+        self._embeddings = fast.embeddings.weight.detach().numpy()
+        self._head = turned_over(fast.output).numpy()[:, : fast.config.fast_legal_codes]  # [dim, candidates]
         self._angles = [angle.numpy().reshape(-1) for angle in angles if isinstance(angle, Tensor)]
         self._places = []
         for position in range(len(angles)):
             cache.begin(1, position)
             self._places.append((numpy_stack.row_arrays(cache.keys), numpy_stack.row_arrays(cache.values)))
 
-    def step(self, x: Tensor, position: int) -> Tensor:
-        """[1, dim] -> [1, dim]."""
-        out = self._stack.forward(x[0].numpy(), self._angles[position], *self._places[position])
-        return torch.from_numpy(out).unsqueeze(0)
+    def codes(self, hidden: Tensor, first: int, choose: Callable[[int, numpy_stack.Array], int]) -> list[int]:
+        """As FastDecoder.codes() with hidden [1, slow dim]; `choose` is given logits [candidates]."""
+        self._step(self._project_in(hidden)[0].numpy(), 0)
+        codes = [first]
+        for position in range(1, len(self._places)):
+            x = self._step(self._embeddings[codes[-1]], position)
+            codes.append(choose(position, self._stack.norm(x) @ self._head))
+        return codes
+
+    def _step(self, x: numpy_stack.Array, position: int) -> numpy_stack.Array:
+        return self._stack.forward(x, self._angles[position], *self._places[position])

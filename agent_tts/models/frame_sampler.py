@@ -5,6 +5,7 @@ The state is one row per slot and explicit; all decisions stay on the device. Kn
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import torch
@@ -14,6 +15,7 @@ from agent_tts.config import ModelConfig
 from agent_tts.models import sampling
 from agent_tts.models.dual_ar import DualAR
 from agent_tts.models.fast_ar import FastDecoder
+from agent_tts.models.numpy_sampling import Array, RowChoice, draw_one
 from agent_tts.models.slow_ar import SlowHead, semantic_code
 
 RAS_WINDOW = 10
@@ -90,11 +92,16 @@ class FrameSampler:
         count, history = state.count[slot_ids], state.history[slot_ids]
         main = self._main(self._head.logits(x).float(), slot_ids, count, history, rows, noise)
         tokens = self._head.token_ids[main]
+        hidden, first = model.slow.hidden(x), semantic_code(model.config, tokens)
+        alone = self._fast.alone
+        if alone is not None and len(x) == 1 and not self._is_s1 and not noise.by_candidate and rows.limit is not None:
+            codes = torch.tensor([alone.codes(hidden, int(first), _alone_choice(rows, rows.limit, noise))])
+        else:
 
-        def choose(position: int, logits: Tensor) -> Tensor:
-            return self._residual(position, logits.float(), count, history, rows, noise)
+            def choose(position: int, logits: Tensor) -> Tensor:
+                return self._residual(position, logits.float(), count, history, rows, noise)
 
-        codes = self._fast.codes(model.slow.hidden(x), semantic_code(model.config, tokens), choose)
+            codes = self._fast.codes(hidden, first, choose)
         columns = torch.cat([tokens.unsqueeze(1), codes], dim=1)
         self._remember(slot_ids, count, main, columns)
         return columns
@@ -134,6 +141,13 @@ class FrameSampler:
             moved = torch.cat([window[:, 1:], main.unsqueeze(1)], dim=1)
             state.window[slot_ids] = torch.where(later, moved, window)
         state.count[slot_ids] = count + 1
+
+
+def _alone_choice(rows: RowSampling, limit: int, noise: Noise) -> Callable[[int, Array], int]:
+    """The residual draws of one row, on NumPy."""
+    choice = RowChoice(float(rows.fast_temperature), float(rows.fast_top_p), int(rows.top_k), limit)
+    uniform = noise.residual[0].numpy()
+    return lambda position, logits: draw_one(logits, uniform[position - 1], choice)
 
 
 def _from_second_frame(penalty: Tensor, count: Tensor) -> Tensor:

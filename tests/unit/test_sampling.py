@@ -3,6 +3,7 @@
 import torch
 
 from agent_tts.models import sampling
+from agent_tts.models.numpy_sampling import RowChoice, draw_one
 
 ONE = torch.ones(1)
 LOGITS = torch.tensor([[0.15, 0.5, 0.05, 0.3]]).log()  # ranks: 1, 3, 0, 2
@@ -78,3 +79,16 @@ def test_a_penalty_counts_once_and_ignores_ids_that_are_no_candidates() -> None:
     logits = torch.tensor([[2.0, -2.0, 1.0]])
     result = sampling.penalize(logits, torch.tensor([[0, 1, 1, 0, 99, -1]]), torch.tensor([2.0]))
     assert result.tolist() == [[1.0, -4.0, 1.0]]
+
+
+def test_one_row_on_numpy_draws_the_same() -> None:
+    generator = torch.Generator().manual_seed(3)
+    for top_k, top_p, temperature in ((30, 0.9, 0.7), (1, 0.9, 0.7), (5, 1.1, 2.0), (30, 0.05, 1.0), (30, 0.9, 0.0)):
+        logits = 3 * torch.randn(60, 200, generator=generator)
+        uniform = torch.rand(60, 30, generator=generator)
+        uniform[0, 0] = 0.0
+        each = [torch.full((60,), value) for value in (temperature, top_p)]
+        expected = sampling.draw(sampling.rank(logits, 30), uniform, *each, torch.full((60,), top_k)).tolist()
+        choice = RowChoice(temperature, top_p, top_k, limit=30)
+        pairs = zip(logits.numpy(), uniform.numpy(), strict=True)
+        assert [draw_one(row, noise, choice) for row, noise in pairs] == expected
