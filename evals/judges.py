@@ -69,9 +69,11 @@ class Moonshine:
         folder = place / "assets" / "tiny-en" if place else None
         if folder is None or not (folder / "encoder_model.ort").exists():
             raise JudgeUnavailableError("moonshine: pip install moonshine-voice==0.0.73")
-        from moonshine_voice import ModelArch
-        from moonshine_voice.transcriber import Transcriber
-
+        try:
+            from moonshine_voice import ModelArch
+            from moonshine_voice.transcriber import Transcriber
+        except (ImportError, OSError) as error:
+            raise JudgeUnavailableError(f"moonshine: pip install moonshine-voice==0.0.73 ({error})") from error
         self._transcriber: Any = Transcriber(str(folder), ModelArch.TINY)
 
     def hear(self, samples: Wave) -> str:

@@ -1,0 +1,125 @@
+"""A set of evaluations one after the other, for our engine, its peers and the control; one page and one JSON line.
+
+Each runs in a process of its own, so that no one's threads or caches help or hurt the next. A peer that is not
+installed is named and left out; a gate that fails fails the whole.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import subprocess
+import sys
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass
+from html import escape
+from pathlib import Path
+from typing import Any
+
+from evals import page
+from evals.outcome import environment, table
+
+CONTROL = "--peer tone --virtual --reaction energy --clips voiced --only interruption --only abort"
+SETS: dict[str, tuple[str, ...]] = {
+    "smoke": (f"barge-in {CONTROL}", "latency --peer tone --seeds 1 --load closed:4:4"),
+    "quick": (
+        f"barge-in {CONTROL}",
+        "barge-in --peer engine --reaction immediate --only abort",
+        "barge-in --peer engine --reaction selective --quick",
+        "latency --peer engine",
+        "latency --peer hibari --load closed:1:6 --load burst:4:1:10",
+        "quality --peer engine -n 20",
+        "prefix --conversations 4",
+    ),
+    "full": (
+        f"barge-in {CONTROL}",
+        "barge-in --peer tone --reaction selective",
+        "barge-in --peer engine --reaction selective --repeat 2",
+        "barge-in --peer engine --reaction immediate --only interruption --only abort --repeat 2",
+        "barge-in --peer engine --reaction immediate --only abort --streams 4 --repeat 4",
+        "barge-in --peer hibari --reaction immediate --only interruption --only abort",
+        "barge-in --peer piper --reaction immediate --only interruption --only abort --quick",
+        "latency --peer engine --set full",
+        "latency --peer engine --set quick --feed llm --sentences 3",
+        "latency --peer hibari --set full",
+        "latency --peer piper --set quick",
+        "latency --peer espeak --set quick",
+        "quality --peer engine -n 160",
+        "quality --peer engine --hard -n 40",
+        "quality --peer hibari -n 160 --modes whole",
+        "quality --peer piper -n 160 --modes whole",
+        "prefix",
+    ),
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Ran:
+    """One evaluation: its command, its JSON line (None: it could not run), and how long it took."""
+
+    command: str
+    line: dict[str, Any] | None
+    says: str
+    seconds: float
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    parser = argparse.ArgumentParser(prog="python -m evals all", description=__doc__)
+    parser.add_argument("--set", choices=sorted(SETS), default="quick", help="quick is about ten minutes")
+    parser.add_argument("--full", dest="set", action="store_const", const="full", help="the same as --set full")
+    parser.add_argument("--out", type=Path, default=Path("out/evals"), help="folder for everything written")
+    options = parser.parse_args(argv)
+    ran = []
+    for number, command in enumerate(SETS[options.set], start=1):
+        print(f"\n[{number}/{len(SETS[options.set])}] python -m evals {command}", flush=True)
+        ran.append(_run(command, options.out / f"{number:02d}"))
+    _print(ran)
+    _write(options.out / "report.html", ran, options.set)
+    passed = all(item.line is None or item.line["passed"] for item in ran)
+    lines = [item.line for item in ran if item.line is not None]
+    skipped = {item.command: item.says for item in ran if item.line is None}
+    print(json.dumps({"eval": "all", "set": options.set, "passed": passed, "runs": lines, "not_run": skipped}))
+    return 0 if passed and lines else 1
+
+
+def _run(command: str, out: Path) -> Ran:
+    started = time.monotonic()
+    folder = [] if command.startswith("prefix") else ["--out", str(out)]
+    process = subprocess.Popen(
+        [sys.executable, "-m", "evals", *command.split(), *folder], stdout=subprocess.PIPE, text=True
+    )
+    assert process.stdout is not None
+    lines = []
+    for line in process.stdout:
+        if not line.startswith("{"):
+            print(f"  {line}", end="", flush=True)
+        lines.append(line.strip())
+    code = process.wait()
+    found = json.loads(lines[-1]) if code in (0, 1) and lines and lines[-1].startswith("{") else None
+    says = "" if found else next((line for line in reversed(lines) if line), f"ended with {code}")
+    return Ran(command, found, says, time.monotonic() - started)
+
+
+def _print(ran: Sequence[Ran]) -> None:
+    rows = [(item.command, _verdict(item), round(item.seconds)) for item in ran]
+    print("\n" + table(("evaluation", "verdict", "s"), rows), end="\n\n")
+
+
+def _verdict(item: Ran) -> str:
+    if item.line is None:
+        return f"not run: {item.says}"
+    failed = [gate["name"] for gate in item.line["gates"] if not gate["passed"]]
+    return "passed" if not failed else f"FAILED: {', '.join(failed)}"
+
+
+def _write(path: Path, ran: Sequence[Ran], name: str) -> None:
+    """One page: the verdicts, then each evaluation's own page folded below."""
+    rows = [(item.command, _verdict(item), round(item.seconds)) for item in ran]
+    parts = [page.section("Verdicts", page.grid(("evaluation", "verdict", "s"), rows))]
+    for number in range(1, len(ran) + 1):
+        for file in sorted((path.parent / f"{number:02d}").glob("*.html")):
+            body = file.read_text(encoding="utf-8").partition("<body>")[2].rpartition("</body>")[0]
+            parts.append(f"<details><summary>{escape(ran[number - 1].command)}</summary>{body}</details>")
+    facts = [(key, str(value)) for key, value in environment().items()]
+    page.save(path, f"Evaluation, set {name}", [*parts, page.section("Measured on", page.grid(("", ""), facts))])
