@@ -32,7 +32,7 @@ from pipecat.processors.aggregators.llm_response_universal import LLMContextAggr
 from pipecat.services.openai.llm import OpenAILLMService
 from pipecat.services.whisper.stt import WhisperSTTService
 from pipecat.transcriptions.language import Language
-from pipecat.transports.base_transport import TransportParams
+from pipecat.transports.base_transport import BaseTransport, TransportParams
 from pipecat.transports.smallwebrtc.connection import SmallWebRTCConnection
 from pipecat.transports.smallwebrtc.request_handler import SmallWebRTCRequest, SmallWebRTCRequestHandler
 from pipecat.transports.smallwebrtc.transport import SmallWebRTCTransport
@@ -120,7 +120,14 @@ class Whisper(WhisperSTTService):
 class Call:
     """One caller's pipeline: transport, VAD, STT, LLM, our voice, and the observer that times interruptions."""
 
-    def __init__(self, connection: SmallWebRTCConnection, engine: Engine, config: AgentConfig) -> None:
+    def __init__(
+        self,
+        connect: Callable[[TransportParams], BaseTransport],
+        engine: Engine,
+        config: AgentConfig,
+        *,
+        rtvi: bool = False,
+    ) -> None:
         self.tts = AgentTTSService(
             engine=engine, settings=AgentTTSSettings(voice=config.voice), word_delay_ms=config.word_delay_ms
         )
@@ -128,7 +135,7 @@ class Call:
         self.barge_in = None
         if config.barge_in != "framework":
             self.barge_in = PipecatBargeIn(self.tts, preset=config.barge_in, on_moment=self.observer.note_moment)
-        self.transport = SmallWebRTCTransport(connection, _transport_params(self.barge_in))
+        self.transport = connect(_transport_params(self.barge_in))
         self.context = LLMContext()
         self.user, self.assistant = LLMContextAggregatorPair(
             self.context, user_params=_user_params(config.turns, self.barge_in)
@@ -147,7 +154,7 @@ class Call:
             Pipeline(stages),
             params=PipelineParams(audio_out_sample_rate=engine.sample_rate, enable_metrics=True),
             observers=[self.observer],
-            enable_rtvi=False,
+            enable_rtvi=rtvi,
         )
         self._listen()
 
@@ -155,7 +162,7 @@ class Call:
         """Tell the page what was said and how each interruption went; end with the caller."""
 
         @self.transport.event_handler("on_client_disconnected")
-        async def hung_up(transport: SmallWebRTCTransport, client: SmallWebRTCConnection) -> None:
+        async def hung_up(transport: BaseTransport, client: Any) -> None:
             await self.worker.cancel()
 
         @self.user.event_handler("on_user_turn_stopped")
@@ -224,7 +231,7 @@ def make_app(
     calls: set[asyncio.Task[None]] = set()
 
     async def answer(connection: SmallWebRTCConnection) -> None:
-        call = await asyncio.to_thread(Call, connection, engine, config)
+        call = await asyncio.to_thread(Call, partial(SmallWebRTCTransport, connection), engine, config)
         on_call(call)
         task = asyncio.create_task(call.run())
         calls.add(task)
