@@ -1,6 +1,6 @@
 """`python -m agent_tts.training STAGE`: one command for each stage, `all` for every one in turn.
 
-Stages: data, codec, codes, vocoder, model, export, evaluate. Each skips what is complete and goes on
+Stages: data, codec, codes, vocoder, polish, model, export, evaluate. Each skips what is complete and goes on
 where it stopped. Work files lie in .cache/training, the voice goes to agent_tts/assets/bundled.
 """
 
@@ -17,6 +17,7 @@ STAGES: dict[str, Callable[[pipeline.Plan], None]] = {
     "codec": pipeline.codec,
     "codes": pipeline.codes,
     "vocoder": pipeline.vocoder,
+    "polish": pipeline.polish,
     "model": pipeline.model,
     "export": pipeline.export_voice,
     "evaluate": pipeline.evaluate,

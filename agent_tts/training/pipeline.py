@@ -30,8 +30,9 @@ from agent_tts.training.evaluate import (
 from agent_tts.training.export import export
 from agent_tts.training.judge import Judge, Verdict
 from agent_tts.training.loop import AverageWeights, load_checkpoint
+from agent_tts.training.polish import PolishSettings, grown_decoder, train_polish
 from agent_tts.training.teacher import FRAME_SAMPLES, SAMPLE_RATE
-from agent_tts.training.vocoder import VocoderSettings, make_decoder, train_vocoder
+from agent_tts.training.vocoder import VocoderSettings, train_vocoder
 
 LOG = logging.getLogger(__name__)
 ASSETS = Path(__file__).parents[1] / "assets" / "bundled"
@@ -45,6 +46,7 @@ class Settings:
 
     codec: CodecSettings = field(default_factory=CodecSettings)
     vocoder: VocoderSettings = field(default_factory=VocoderSettings)
+    polish: PolishSettings = field(default_factory=PolishSettings)
     model: DualARSettings = field(default_factory=DualARSettings)
 
     @classmethod
@@ -59,7 +61,9 @@ class Settings:
             try:
                 settings = replace(settings, **{stage: replace(getattr(settings, stage), **values)})
             except (AttributeError, TypeError) as error:
-                raise ConfigError(f"Training settings {stage!r}: {error}. Stages: codec, vocoder, model.") from error
+                raise ConfigError(
+                    f"Training settings {stage!r}: {error}. Stages: codec, vocoder, polish, model."
+                ) from error
         return settings
 
 
@@ -133,6 +137,12 @@ def vocoder(plan: Plan) -> None:
     train_vocoder(plan.work, plan.settings.codec, plan.settings.vocoder)
 
 
+def polish(plan: Plan) -> None:
+    """Codec phase 3."""
+    torch.set_num_threads(plan.threads)
+    train_polish(plan.work, plan.settings.codec, plan.settings.vocoder, plan.settings.polish)
+
+
 def model(plan: Plan) -> None:
     """The Dual-AR."""
     torch.set_num_threads(plan.threads)
@@ -141,10 +151,11 @@ def model(plan: Plan) -> None:
 
 
 def trained_decoder(plan: Plan) -> SourceFilterDecoder:
-    """The decoder of `vocoder.pt` with its averaged weights."""
-    decoder = make_decoder(plan.work, plan.settings.codec)
-    average = AverageWeights(decoder, plan.settings.vocoder.average)
-    load_checkpoint(plan.work / "vocoder.pt", average=average)
+    """The decoder of `polish.pt` with its averaged weights."""
+    settings = plan.settings
+    decoder = grown_decoder(plan.work, settings.codec, settings.vocoder, settings.polish.step_blocks)
+    average = AverageWeights(decoder, settings.polish.average)
+    load_checkpoint(plan.work / "polish.pt", average=average)
     average.copy_to(decoder)
     return decoder.eval().requires_grad_(False)
 

@@ -29,7 +29,7 @@ from agent_tts.training.loop import (
     set_lr,
 )
 from agent_tts.training.spectral_loss import SpectralLoss
-from agent_tts.training.teacher import FRAME_SAMPLES
+from agent_tts.training.teacher import FRAME_SAMPLES, SAMPLE_RATE
 
 LOG = logging.getLogger(__name__)
 SKIPPED_FRAMES = 3
@@ -79,7 +79,8 @@ def train_vocoder(work: Path, codec: CodecSettings, settings: VocoderSettings) -
     for step in range(begin, settings.steps):
         set_lr(optimizer, settings.lr * schedule(step, settings.steps, settings.warmup))
         batch = next(crops)
-        losses = _losses(decoder, loss, batch, codes_of(shards, batch, settings.frames))
+        heard = hear(decoder, batch, codes_of(shards, batch, settings.frames))
+        losses = {**loss(heard.made, heard.wanted), **pitch_losses(heard)}
         total = torch.stack([WEIGHTS[name] * value for name, value in losses.items()]).sum()
         optimizer.zero_grad(set_to_none=True)
         total.backward()
@@ -97,23 +98,40 @@ def codes_of(shards: list[Shard], crops: Crops, frames: int) -> Tensor:
     return torch.from_numpy(np.stack(parts).astype(np.int64)).transpose(1, 2)
 
 
-def _losses(decoder: SourceFilterDecoder, loss: SpectralLoss, crops: Crops, codes: Tensor) -> dict[str, Tensor]:
+@dataclass(frozen=True, slots=True)
+class Heard:
+    """What the decoder makes of a batch, beside what was wanted."""
+
+    made: Tensor  # [rows, samples]
+    wanted: Tensor  # [rows, samples]
+    log_f0: Tensor  # [rows, steps], the network's
+    true_log_f0: Tensor
+    voicing: Tensor  # [rows, steps], logit
+    voiced: Tensor  # [rows, steps], 0 or 1
+
+
+def hear(decoder: SourceFilterDecoder, crops: Crops, codes: Tensor) -> Heard:
+    """Decode a batch along the teacher's F0, and cut off what a running stream would know better."""
     latent = decoder.quantizer.decode(codes)
     with torch.autocast("cpu", torch.bfloat16):
         controls = decoder(latent)
     at_end = torch.cat([(crops.log_f0[:, :-1] + crops.log_f0[:, 1:]) / 2, crops.log_f0[:, -1:]], dim=1).double()
-    source, _ = pulses(at_end, at_end[:, 0], torch.rand(len(codes), dtype=torch.float64) - 0.5, 24_000)
-    gated = source * gate(controls.voicing, controls.voicing[:, 0])
     rows, steps = at_end.shape
+    source, _ = pulses(at_end, at_end[:, 0], torch.rand(rows, dtype=torch.float64) - 0.5, SAMPLE_RATE)
+    gated = source * gate(controls.voicing, controls.voicing[:, 0])
     numbers = torch.randint(NOISE_STEPS, (rows, 1)) + torch.arange(steps)
     parts = decoder.filter_source(controls, gated, torch.zeros(rows, HOP), numbers % NOISE_STEPS)
     stream, _ = overlap_add(parts, torch.zeros(rows, parts.shape[-1] - HOP))
     skip = SKIPPED_FRAMES * FRAME_SAMPLES
     made = stream[:, DELAY_SAMPLES + skip :]
     wanted = crops.audio[:, skip : skip + made.shape[1]]
-    f0_error = (controls.log_f0 - at_end).abs() * crops.voiced
+    return Heard(made, wanted, controls.log_f0, at_end, controls.voicing, crops.voiced)
+
+
+def pitch_losses(heard: Heard) -> dict[str, Tensor]:
+    """Of the pitch network, by name."""
+    error = (heard.log_f0 - heard.true_log_f0).abs() * heard.voiced
     return {
-        **loss(made, wanted),
-        "f0": (f0_error.sum() / crops.voiced.sum().clamp(min=1)).float(),
-        "voiced": F.binary_cross_entropy_with_logits(controls.voicing, crops.voiced),
+        "f0": (error.sum() / heard.voiced.sum().clamp(min=1)).float(),
+        "voiced": F.binary_cross_entropy_with_logits(heard.voicing, heard.voiced),
     }
