@@ -136,9 +136,14 @@ class EngineConfig:
             _require_positive(name, getattr(self, name))
         for name in ("lead_ms", "max_utterance_ms"):
             _require_positive(name, getattr(self, name))
-        if isinstance(self.warm_voices, str):
-            raise ConfigError(f"warm_voices is {self.warm_voices!r}; a list of names is expected.")
-        object.__setattr__(self, "warm_voices", tuple(self.warm_voices))
+        object.__setattr__(self, "warm_voices", _names("warm_voices", self.warm_voices))
+
+
+def _names(name: str, value: object) -> tuple[str, ...]:
+    """A file gives a list; a single text would be read letter by letter."""
+    if not isinstance(value, (list, tuple)) or not all(isinstance(item, str) for item in value):
+        raise ConfigError(f"{name} is {value!r}; a list of names is expected.")
+    return tuple(value)
 
 
 def _require_positive(name: str, value: float) -> None:
