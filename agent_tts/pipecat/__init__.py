@@ -11,6 +11,7 @@ except ModuleNotFoundError as error:
 
 from agent_tts.pipecat.barge_in import PipecatBargeIn
 from agent_tts.pipecat.observer import InterruptionLatencyObserver
-from agent_tts.pipecat.service import AgentTTSService, AgentTTSSettings
+from agent_tts.pipecat.service import AgentTTSService
+from agent_tts.pipecat.translate import AgentTTSSettings
 
 __all__ = ["AgentTTSService", "AgentTTSSettings", "InterruptionLatencyObserver", "PipecatBargeIn"]

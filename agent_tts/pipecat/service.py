@@ -12,36 +12,23 @@ from __future__ import annotations
 import asyncio
 from collections import deque
 from collections.abc import AsyncGenerator
-from dataclasses import dataclass, field
 from typing import Any, cast
 
-from pipecat.frames.frames import CancelFrame, EndFrame, ErrorFrame, Frame, TTSAudioRawFrame
+from pipecat.frames.frames import CancelFrame, EndFrame, Frame, TTSAudioRawFrame
 from pipecat.processors.frame_processor import FrameDirection, FrameProcessorSetup
 from pipecat.services.settings import TTSSettings
 from pipecat.services.tts_service import TTSService
 from pipecat.utils.errors import ErrorCategory
 from pipecat.utils.tracing.service_decorators import traced_tts
-from pipecat.utils.types import NOT_GIVEN, NotGiven, is_given
+from pipecat.utils.types import NOT_GIVEN, is_given
 
 from agent_tts.config import EngineConfig
 from agent_tts.engine import AbortAck, Engine, Utterance
 from agent_tts.errors import AgentTTSError, EngineClosedError, UnknownVoiceError
+from agent_tts.pipecat.translate import AgentTTSSettings, error_frame
 from agent_tts.types import FinishReason, SamplingParams, WordTime
 
 CHUNK_MS = 20
-
-
-@dataclass
-class AgentTTSSettings(TTSSettings):
-    """What can be changed while the pipeline runs. A change holds from the next turn on.
-
-    Parameters:
-        seed: Same text, voice and seed give the same speech. None = a new one for each turn.
-        temperature: Of the sampler. None = as the voice recommends.
-    """
-
-    seed: int | NotGiven | None = field(default_factory=lambda: NOT_GIVEN)
-    temperature: float | NotGiven | None = field(default_factory=lambda: NOT_GIVEN)
 
 
 class AgentTTSService(TTSService):
@@ -177,7 +164,7 @@ class AgentTTSService(TTSService):
             if not self._is_streaming_tokens:
                 utterance.flush()
         except AgentTTSError as error:
-            yield _error_frame(error)
+            yield error_frame(error)
             return
         await self.start_tts_usage_metrics(text)
         yield None
@@ -241,7 +228,7 @@ class AgentTTSService(TTSService):
                 silence = bytes(2 * (utterance.sample_rate * CHUNK_MS // 1000))
                 await self.append_to_audio_context(context_id, self._audio(silence, context_id))
         except AgentTTSError as error:
-            await self.append_to_audio_context(context_id, _error_frame(error))
+            await self.append_to_audio_context(context_id, error_frame(error))
         finally:
             utterance.abort()
         if self.audio_context_available(context_id):
@@ -267,10 +254,3 @@ class AgentTTSService(TTSService):
 
     def _audio(self, pcm: bytes, context_id: str) -> TTSAudioRawFrame:
         return TTSAudioRawFrame(pcm, self.sample_rate, 1, context_id=context_id)
-
-
-def _error_frame(error: AgentTTSError) -> ErrorFrame:
-    """Ours in Pipecat's words. A closed engine stays closed: Pipecat gives such a service no more work."""
-    permanent = isinstance(error, EngineClosedError | UnknownVoiceError)
-    category = ErrorCategory.INVALID_REQUEST if permanent else ErrorCategory.SERVER
-    return ErrorFrame(error=str(error), exception=error, category=category)

@@ -11,6 +11,7 @@ import pytest
 pytest.importorskip("pipecat")
 
 from pipecat.frames.frames import (
+    BotStoppedSpeakingFrame,
     Frame,
     InterruptionFrame,
     LLMFullResponseEndFrame,
@@ -80,6 +81,7 @@ def test_an_interruption_makes_one_row_with_its_stages_in_order() -> None:
         await line.until_seen(TTSAudioRawFrame, 5)
         await worker.queue_frames([VADUserStartedSpeakingFrame(start_secs=0.1), InterruptionFrame()])
         await released.acquire()
+        await line.until_seen(BotStoppedSpeakingFrame)
 
     (row,) = watched(story).ledger.rows
     assert None not in (row.vad_s, row.decision_s, row.abort_s, row.released_s, row.cleared_s, row.last_frame_s)
@@ -103,6 +105,7 @@ def test_two_interruptions_make_two_rows_of_different_utterances() -> None:
             await line.until(lambda frames, count=count: audio_after_start(frames) >= count)
             await worker.queue_frame(InterruptionFrame())
             await released.acquire()
+            await line.until_seen(BotStoppedSpeakingFrame, count)
 
     rows = watched(story).ledger.rows
     assert len({row.utterance_id for row in rows}) == len(rows) == 2
