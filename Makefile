@@ -20,13 +20,18 @@ export OMP_NUM_THREADS ?= 1
 export TOKENIZERS_PARALLELISM ?= false
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test check bench eval eval-full serve format clean
+.PHONY: help demo demo-livekit livekit-server test check bench eval eval-full serve format clean
 
 help: ## show this list
-	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-9s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-15s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
 demo: $(STAMPS)/demo ## a whole call on the bundled voice, offline: it is asked, answers, is interrupted (OPEN=1: you talk)
 	$(PY) -m agents.demo $(if $(OPEN),--open) $(ARGS)
+
+demo-livekit: $(STAMPS)/demo ## the same call in a real LiveKit room on this machine (needs livekit-server: make livekit-server)
+	$(PY) -m agents.demo_livekit $(ARGS)
+
+livekit-server: .cache/bin/livekit-server ## build the LiveKit server for demo-livekit and the room tests (needs Go)
 
 test: $(STAMPS)/dev ## unit, contract, end-to-end and parity tests
 	$(PY) -m pytest $(ARGS)
@@ -49,6 +54,12 @@ eval-full: $(STAMPS)/dev ## all of them, with peers and more repeats
 
 serve: $(STAMPS)/run ## the engine in its own process, behind a socket
 	$(VENV)/bin/agent-tts serve $(or $(ARGS),--socket .cache/agent-tts.sock)
+
+LIVEKIT_SERVER_VERSION ?= v1.13.5
+.cache/bin/livekit-server:
+	@command -v go >/dev/null || { echo "Go is needed to build livekit-server: https://go.dev/dl"; exit 1; }
+	CGO_ENABLED=0 GOBIN=$(CURDIR)/.cache/bin go install github.com/livekit/livekit-server/cmd/server@$(LIVEKIT_SERVER_VERSION)
+	mv .cache/bin/server $@
 
 format: $(STAMPS)/dev ## put the code into shape
 	$(PY) -m ruff check --fix-only -q .

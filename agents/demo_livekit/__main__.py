@@ -12,12 +12,14 @@ from __future__ import annotations
 import argparse
 import asyncio
 import contextlib
+import signal
 import sys
 import tempfile
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Coroutine
 from dataclasses import asdict
 from pathlib import Path
+from typing import Any
 
 import yaml
 
@@ -48,13 +50,22 @@ def main() -> int:
     arguments = _arguments()
     try:
         find_server()
-        return asyncio.run(_play(arguments))
+        return asyncio.run(_until_terminated(_play(arguments)))
     except (MissingServerError, MissingModelError) as error:
         print(error, file=sys.stderr)
         return 2
+    except asyncio.CancelledError:
+        return 143
     except TimeoutError:
         print("The demo failed: a stage took longer than stage_timeout_s.", file=sys.stderr)
         return 1
+
+
+async def _until_terminated(play: Coroutine[Any, Any, int]) -> int:
+    """SIGTERM cancels, so that the processes started here end with us."""
+    task = asyncio.ensure_future(play)
+    asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, task.cancel)
+    return await task
 
 
 async def _play(arguments: argparse.Namespace) -> int:
@@ -78,7 +89,13 @@ async def _play(arguments: argparse.Namespace) -> int:
         async with (
             livekit_server(folder) as access,
             engine_process(folder) as engine,
-            worker("agents.livekit_agent", access, folder, {"AGENT_CONFIG": str(config), "AGENT_TTS_ENGINE": engine}),
+            worker(
+                "agents.livekit_agent",
+                access,
+                folder,
+                {"AGENT_CONFIG": str(config), "AGENT_TTS_ENGINE": engine},
+                ready="below capacity",  # until its engine has answered the worker is full
+            ),
         ):
             narrate("calling")
             token = access.token(room="demo", identity="caller", agent_name="tts-agent")

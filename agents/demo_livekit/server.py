@@ -117,12 +117,14 @@ async def engine_process(folder: Path) -> AsyncIterator[str]:
 
 
 @asynccontextmanager
-async def worker(module: str, access: RoomAccess, folder: Path, env: Mapping[str, str]) -> AsyncIterator[Path]:
-    """`python -m module start`, registered at the server. Yields its log."""
+async def worker(
+    module: str, access: RoomAccess, folder: Path, env: Mapping[str, str], *, ready: str = "registered worker"
+) -> AsyncIterator[Path]:
+    """`python -m module start`, once its log says `ready`; a caller who comes earlier stays alone. Yields the log."""
     log = folder / "worker.log"
     command = [sys.executable, "-m", module, "start"]
     async with _process(command, log, {**os.environ, **access.environment(), **env}) as process:
-        await _logs(log, "registered worker", process)
+        await _logs(log, ready, process)
         yield log
 
 
