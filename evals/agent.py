@@ -7,6 +7,7 @@ a ReplyTrace and in Moments; it judges nothing.
 from __future__ import annotations
 
 import asyncio
+import contextlib
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 
@@ -195,25 +196,24 @@ class Agent:
         if turn.reply is None:
             turn.trace.released_s = self._now()
             return
-        try:
-            async with asyncio.timeout(RELEASE_PATIENCE_S):
-                await turn.reply.released()
+        with contextlib.suppress(TimeoutError):
+            await asyncio.wait_for(turn.reply.released(), RELEASE_PATIENCE_S)
             turn.trace.released_s = self._now()
-        except TimeoutError:
-            pass
         turn.trace.facts = turn.reply.facts()
         turn.trace.words = turn.reply.words
 
     async def end(self) -> None:
-        """The call is over: stop what still speaks and wait for it."""
+        """The call is over: stop what still speaks and wait until the peer has let go of it."""
         turn = self.turn
         if turn is None or turn.task is None:
             return
         if self.speaks and turn.trace.abort_s is None:
             # The call ends, not the reply: nothing of this belongs into the ledger.
+            turn.task.cancel()
             if turn.reply is not None:
                 turn.reply.abort()
-            turn.task.cancel()
+                with contextlib.suppress(TimeoutError):
+                    await asyncio.wait_for(turn.reply.released(), RELEASE_PATIENCE_S)
         await asyncio.gather(turn.task, return_exceptions=True)
 
     def _now(self) -> float:

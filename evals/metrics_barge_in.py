@@ -5,6 +5,7 @@ Findings are names, so that a broken agent is caught by what is broken in it. De
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 
@@ -241,7 +242,8 @@ def _spans_s(ear: EarTrack, reply_id: str) -> list[Span]:
 
 
 def _covered(start_ms: float, end_ms: float, played: set[int]) -> bool:
-    frames: Sequence[int] = range(int(start_ms // FRAME_MS), max(int(start_ms // FRAME_MS), int(end_ms // FRAME_MS)))
+    """Whether every frame was heard that holds a part of the word."""
+    frames: Sequence[int] = range(int(start_ms // FRAME_MS), math.ceil(end_ms / FRAME_MS - 1e-6))
     return bool(frames) and all(frame in played for frame in frames)
 
 

@@ -5,14 +5,16 @@ import json
 import pytest
 
 from agent_tts import Engine, EngineConfig
-from evals import barge_in, latency
+from evals import barge_in, latency, virtual_time
 from evals.barge_in import gates_of, run_all
-from evals.call import CallSetting
+from evals.call import CallSetting, run_event
 from evals.load import burst, closed
 from evals.metrics_barge_in import judge
 from evals.metrics_ledger import summarise
 from evals.metrics_reply import defect
 from evals.peers.engine import EnginePeer
+from evals.peers.tone import TonePeer
+from evals.policies import reaction_maker
 from evals.scenario import EventPlan, Scenario
 from evals.speaking import Manner, run_load
 from evals.texts import llm_pace, unique_texts
@@ -76,3 +78,21 @@ def test_a_gate_that_fails_ends_the_command_with_1(capsys):
 def test_a_peer_that_is_not_there_says_what_is_missing(capsys):
     assert latency.main(["--peer", "kokoro", "--seeds", "1"]) == 2
     assert "--model-file" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize(
+    ("preset", "clip", "expect", "outcome"),
+    [
+        ("immediate", "say:No, wait, the other one.", "yield", "yielded"),
+        ("framework", "say:No, wait, the other one.", "yield", "yielded"),
+        ("selective", "say:No, wait, I meant the other one.", "yield", "yielded"),
+        ("selective", "say:Mm-hm.", "absent", "ducked"),
+        ("selective", "white", "absent", "kept"),
+    ],
+)
+def test_our_policies_hear_the_virtual_caller(preset, clip, expect, outcome):
+    plan = EventPlan(Scenario("test", "class", expect, clip_ms=None), 700, clip, 0)
+    setting = CallSetting(make_reaction=reaction_maker(preset))
+    (event,) = virtual_time.run(run_event(TonePeer(), plan, setting, 1))
+    result = judge(event)
+    assert (result.outcome, result.findings) == (outcome, ())
