@@ -1,4 +1,4 @@
-"""A real aligned model and codec with random weights, small enough for tests: all parts run, nothing is intelligible."""
+"""A real aligned model and codec with random weights, small enough for tests: all runs, nothing is intelligible."""
 
 from __future__ import annotations
 
