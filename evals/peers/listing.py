@@ -10,7 +10,7 @@ from evals.outcome import table
 from evals.peers.base import PeerUnavailableError
 from evals.peers.registry import ABILITIES, add_options, make_peer
 
-BY_ADDRESS = ("openai", "fish", "http")
+BY_ADDRESS = ("openai", "fish", "fish-live", "http")
 
 
 def main(argv: Sequence[str] | None = None) -> int:

@@ -9,12 +9,13 @@ from pathlib import Path
 
 from evals.peers.base import Abilities, Peer
 from evals.peers.engine import EnginePeer
+from evals.peers.fish_live import FishLivePeer
 from evals.peers.libraries import EspeakPeer, HibariPeer, KokoroPeer, PiperPeer
 from evals.peers.sentences import BY_SENTENCE
 from evals.peers.tone import TonePeer
 from evals.peers.wire import BY_WIRE, WirePeer
 
-DEFAULT_RATES = {"openai": 24_000, "fish": 44_100, "http": 24_000}
+DEFAULT_RATES = {"openai": 24_000, "fish": 44_100, "fish-live": 44_100, "http": 24_000}
 
 
 def add_options(parser: argparse.ArgumentParser) -> None:
@@ -52,14 +53,11 @@ def _tone(options: argparse.Namespace) -> Peer:
 def _wire(options: argparse.Namespace) -> Peer:
     if not options.url:
         raise SystemExit(f"--peer {options.peer} needs --url")
-    return WirePeer(
-        options.peer,
-        options.url,
-        key=os.environ.get(options.key_env),
-        model=options.model or ("tts-1" if options.peer == "openai" else ""),
-        sample_rate=options.rate or DEFAULT_RATES[options.peer],
-        chunking=options.chunking,
-    )
+    key, rate = os.environ.get(options.key_env), options.rate or DEFAULT_RATES[options.peer]
+    if options.peer == "fish-live":
+        return FishLivePeer(options.url, key=key, model=options.model or "", sample_rate=rate)
+    model = options.model or ("tts-1" if options.peer == "openai" else "")
+    return WirePeer(options.peer, options.url, key=key, model=model, sample_rate=rate, chunking=options.chunking)
 
 
 MAKERS: dict[str, Callable[[argparse.Namespace], Peer]] = {
@@ -71,6 +69,7 @@ MAKERS: dict[str, Callable[[argparse.Namespace], Peer]] = {
     "kokoro": lambda options: KokoroPeer(options.model_file, options.voice_file),
     "openai": _wire,
     "fish": _wire,
+    "fish-live": _wire,
     "http": _wire,
 }
 
@@ -78,5 +77,6 @@ ABILITIES: dict[str, Abilities] = {
     "engine": EnginePeer.abilities,
     "tone": TonePeer.abilities,
     **dict.fromkeys(("hibari", "espeak", "piper", "kokoro"), BY_SENTENCE),
+    "fish-live": FishLivePeer.abilities,
     **dict.fromkeys(("openai", "fish", "http"), BY_WIRE),
 }

@@ -6,13 +6,14 @@ import struct
 
 import numpy as np
 import pytest
-from aiohttp import web
+from aiohttp import WSMsgType, web
 
 from evals import virtual_time
 from evals.load import burst, closed, poisson, ramp
 from evals.metrics_reply import Defect, defect
 from evals.peers.base import PeerUnavailableError
 from evals.peers.cutting import SentenceCutter
+from evals.peers.fish_live import FishLivePeer
 from evals.peers.sentences import SentencePeer
 from evals.peers.tone import WORD_MS, TonePeer
 from evals.peers.wav_stream import PcmStream
@@ -249,3 +250,60 @@ async def test_an_abort_closes_the_connection_and_nothing_comes_after(server):
 async def test_a_server_that_is_not_there_is_named():
     with pytest.raises(PeerUnavailableError, match=r"no speech from http://127\.0\.0\.1:9"):
         await WirePeer("http", "http://127.0.0.1:9/").open()
+
+
+@pytest.fixture
+async def live_server():
+    """A server of Fish's live protocol that speaks 60 ms a character at each flush, and notes every event."""
+    msgpack = pytest.importorskip("msgpack")
+    events: list[str] = []
+
+    async def answer(request: web.Request) -> web.WebSocketResponse:
+        socket = web.WebSocketResponse()
+        await socket.prepare(request)
+        held = ""
+        async for frame in socket:
+            assert frame.type is WSMsgType.BINARY
+            message = msgpack.unpackb(frame.data)
+            events.append(message["event"])
+            held += message.get("text", "")
+            if message["event"] in ("flush", "stop") and held:
+                await socket.send_bytes(msgpack.packb({"event": "audio", "audio": tone_bytes(60 * len(held))}))
+                held = ""
+            if message["event"] == "stop":
+                await socket.send_bytes(msgpack.packb({"event": "finish", "reason": "stop"}))
+        events.append("closed")
+        return socket
+
+    app = web.Application()
+    app.router.add_get("/v1/tts/live", answer)
+    runner = web.AppRunner(app)
+    await runner.setup()
+    site = web.TCPSite(runner, "127.0.0.1", 0)
+    await site.start()
+    yield f"ws://127.0.0.1:{runner.addresses[0][1]}", events
+    await runner.cleanup()
+
+
+async def test_a_live_server_is_fed_as_the_llm_writes(live_server):
+    url, events = live_server
+    peer = FishLivePeer(url, sample_rate=RATE)
+    await peer.open()
+    record = await speak(peer, "Hello there. And more.", Manner(lambda text: llm_pace(text, 1, tokens_per_s=300)))
+    await peer.close()
+    assert defect(record) is None
+    assert record.audio_ms == pytest.approx(60 * len("Hello there. And more."), abs=1)
+    assert events[1:] == ["start", "text", "text", "flush", "text", "text", "flush", "stop", "closed"]
+
+
+async def test_a_live_connection_is_closed_by_an_abort(live_server):
+    url, events = live_server
+    peer = FishLivePeer(url, sample_rate=RATE)
+    await peer.open()
+    reply = peer.reply()
+    reply.push_text("A first sentence.")
+    async for _ in reply:
+        reply.abort()
+    await asyncio.wait_for(reply.released(), 5)
+    await peer.close()
+    assert "stop" not in events
