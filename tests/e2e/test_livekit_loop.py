@@ -11,12 +11,19 @@ import pytest
 pytest.importorskip("livekit.plugins.silero", reason="needs pip install 'agent-tts[livekit]' livekit-plugins-silero")
 
 from agent_tts import Engine, EngineConfig, FinishReason
+from agent_tts.audio.frames import CHUNK_MS
 from agent_tts.livekit import TTS, bind
 from tests.e2e.livekit_loop import Clip, Conversation, FrameworkOutput, OurOutput, caller_clips, conversation
 from tests.fakes import FRAME_MS, ToneRunner
 
 LONG = " ".join(f"word{number}" for number in range(80))
 SHORT = "and this is the other answer"
+STORY = (
+    "Once upon a time there was a small harbour at the end of a long road. Every morning the fishermen went out before "
+    "the sun came up, and every evening they came back with their boats full of silver fish. Only the old lighthouse "
+    "keeper never left, because somebody had to watch over the sea."
+)
+ANSWER = "That is another question, and I am glad to answer it."
 LEAD_MS = EngineConfig().lead_ms
 SETTLING_S = 0.05
 """How long frames that were emitted before a clear may take to reach the ear's task on a busy machine."""
@@ -52,6 +59,31 @@ async def test_the_agent_stops_when_the_caller_talks_and_answers_the_new_questio
         stats = engine.stats()
         assert (stats.open, stats.running, stats.waiting) == (0, 0, 0)
         assert stats.free_slots == stats.total_slots
+
+
+async def test_the_bundled_voice_stops_and_answers_too() -> None:
+    first, second = caller_clips()
+    async with await Engine.load("bundled") as engine:
+        tts = TTS(engine=engine)
+        async with conversation(tts, {first.text: STORY, second.text: ANSWER}, output_type=OurOutput) as talk:
+            bind(talk.session, preset="immediate")
+            await talk.mouth.say(first)
+            await talk.ear.hears(1.5)
+            await talk.mouth.say(second)
+            await talk.agent_is("thinking")
+            await talk.agent_is("speaking")
+            await talk.agent_is("listening")
+            check_order(talk)
+            interrupted, whole = talk.utterances
+            assert interrupted.finish_reason is FinishReason.ABORTED
+            heard_ms = [1000 * event.playback_position for event in talk.finished]
+            assert interrupted.generated_audio_ms - heard_ms[0] <= LEAD_MS + FRAME_MS
+            assert 0 <= heard_ms[1] - whole.generated_audio_ms < CHUNK_MS  # the last chunk is padded
+            (cut, was_cut), (answer, answer_cut) = talk.replies
+            assert (was_cut, answer_cut, answer) == (True, False, ANSWER)
+            assert cut
+            assert STORY.startswith(cut)
+        await tts.aclose()
 
 
 async def test_a_backchannel_costs_a_pause_and_nothing_of_the_reply() -> None:
