@@ -88,7 +88,7 @@ def _fast_loss(model: AlignedDualAR, hidden: Tensor, codes: Tensor) -> Tensor:
     sums = model.codebooks[books, codes[:, :-1]].cumsum(1) * model.latent_scale  # [frames, books - 1, latent_dim]
     logits = model.fast(hidden, sums, model.tables)
     per_book = F.cross_entropy(logits.float().transpose(1, 2), codes[:, 1:], reduction="none").mean(0)
-    return (per_book * torch.tensor(BOOK_WEIGHTS)).mean() if model.training else per_book.mean()
+    return (per_book * torch.tensor(BOOK_WEIGHTS[: len(per_book)])).mean() if model.training else per_book.mean()
 
 
 def _exact(model: AlignedDualAR, batch: Packed) -> tuple[Tensor, Tensor]:
