@@ -16,7 +16,9 @@ from agent_tts.config import TransformerConfig, unknown_key
 from agent_tts.errors import CheckpointError
 
 CONV_HEAD_DIVISOR = 64
-"""The transformer inside the encoder has dim / 64 heads, whatever its head_dim."""
+"""The transformer inside the encoder has dim / 64 heads, whatever its head_dim ..."""
+CONV_FFN_FACTOR = 3
+"""... and 3 * dim channels between its two feed-forward layers."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,7 +68,7 @@ class DacConfig:
     def encoder_transformer(self, dim: int, layers: int) -> TransformerConfig:
         """The transformer at the end of an encoder block of that width."""
         heads = max(1, dim // CONV_HEAD_DIVISOR)
-        return self._transformer(layers, dim, heads, 3 * dim, self.encoder_transformer_window)
+        return self._transformer(layers, dim, heads, CONV_FFN_FACTOR * dim, self.encoder_transformer_window)
 
     def _transformer(self, layers: int, dim: int, heads: int, ffn_dim: int, window: int) -> TransformerConfig:
         return TransformerConfig(

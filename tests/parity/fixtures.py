@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 from pathlib import Path
 from typing import Any
 
@@ -44,6 +45,20 @@ def prompt_parts(name: str, prompt: str, data: dict[str, np.ndarray]) -> tuple[l
     references = [Reference(item["text"], as_frames(data[item["codes"]])) for item in spec["references"]]
     history = [Turn(item["text"], as_frames(data[item["codes"]])) for item in spec.get("history", [])]
     return references, history, spec["text"]
+
+
+def sampled_run(name: str, tokens: str, default: str) -> tuple[str, dict[str, float]]:
+    """Prompt and sampling parameters of a recorded run. Only the fixtures' README says them, so that is read.
+
+    Both there and in `default` they stand as "prompt_clone, temperature 0.7, top_p 0.75, top_k 16".
+    """
+    readme = folder(name).parent / "README.md"
+    lines = readme.read_text(encoding="utf-8").splitlines() if readme.is_file() else []
+    text = next((line for line in lines if re.match(rf"\|\s*{tokens}\s*[|,]", line)), default)
+    prompt = re.search(r"prompt_(\w+)", text)
+    assert prompt is not None, f"{readme} names no prompt for {tokens}"
+    pairs = re.findall(r"(temperature|top_p|top_k|repetition_penalty) ([\d.]+)", text)
+    return prompt.group(1), {key.replace("repetition_", ""): float(value) for key, value in pairs}
 
 
 def close(actual: torch.Tensor, expected: np.ndarray, atol: float) -> None:

@@ -122,9 +122,10 @@ def test_greedy_frames(case: tuple[Driver, dict], prompt: str, run_of_pages: boo
 def test_hidden_far_into_a_long_run(s2: tuple[Driver, dict]) -> None:
     driver, data = s2
     run, greedy = driver.open(0, data["prompt_clone"], 1), data["clone_greedy"]
-    every = greedy.shape[1] // len(data["clone_long_hidden_every20"])
+    (name,) = [name for name in data if name.startswith("clone_long_hidden_every")]
+    every = int(name.removeprefix("clone_long_hidden_every"))
     driver.feed([run], [data["prompt_clone"]])
-    for index, expected in enumerate(data["clone_long_hidden_every20"]):
+    for index, expected in enumerate(data[name]):
         x = driver.feed([run], [greedy[:, index * every : (index + 1) * every]])
         fixtures.close(driver.model.slow.hidden(x)[0, -1], expected, fixtures.LOGITS_ATOL)
 
@@ -142,7 +143,7 @@ def test_a_batch_of_different_lengths_with_late_join_and_leave(case: tuple[Drive
     driver, data = case
     runs = {}
     joins = {0: "multi", 3: "plain", 9: "clone"}
-    for step in range(200):
+    for step in range(1000):
         if step in joins:
             name = joins[step]
             runs[len(runs)] = driver.open(len(runs), data[f"prompt_{name}"], data[f"{name}_greedy"].shape[1])
@@ -154,13 +155,14 @@ def test_a_batch_of_different_lengths_with_late_join_and_leave(case: tuple[Drive
 
 
 SAMPLED_S2 = {
-    "a": ("clone", {"temperature": 0.7, "top_p": 0.75, "top_k": 16}),
-    "b": ("plain", {"temperature": 1.1, "top_p": 0.97, "top_k": 96}),
+    "a": "prompt_clone, temperature 0.7, top_p 0.75, top_k 16",
+    "b": "prompt_plain, temperature 1.1, top_p 0.97, top_k 96",
 }
+SAMPLED_S1 = "prompt_clone, temperature 0.7, top_p 0.6, repetition_penalty 1.5"
 
 
 def sampled(driver: Driver, data: dict[str, np.ndarray], name: str, slot: int):
-    prompt, sampling = SAMPLED_S2[name]
+    prompt, sampling = fixtures.sampled_run("s2_tiny", f"sample_{name}_tokens", SAMPLED_S2[name])
     noise = (data[f"sample_{name}_u_main"], data[f"sample_{name}_u_res"])
     num_frames = data[f"sample_{name}_tokens"].shape[1]
     return driver.open(slot, data[f"prompt_{prompt}"], num_frames, noise=noise, **sampling)
@@ -186,7 +188,8 @@ def test_sampled_runs_in_one_batch_keep_their_own_noise(s2: tuple[Driver, dict])
 
 def test_s1_sampled_frames_with_recorded_noise(s1: tuple[Driver, dict]) -> None:
     driver, data = s1
+    prompt, sampling = fixtures.sampled_run("s1_tiny", "sample_tokens", SAMPLED_S1)
     noise = (data["sample_u_main"], data["sample_u_res"])
-    sampling = {"temperature": 0.7, "top_p": 0.6, "top_k": 0, "penalty": 1.5, "noise": noise}
-    run = driver.open(1, data["prompt_clone"], data["sample_tokens"].shape[1], **sampling)
+    num_frames = data["sample_tokens"].shape[1]
+    run = driver.open(1, data[f"prompt_{prompt}"], num_frames, noise=noise, **{"top_k": 0, **sampling})
     np.testing.assert_array_equal(driver.generate(run, 1), data["sample_tokens"])
