@@ -51,7 +51,7 @@ def at_level(samples: Wave, target_db: float) -> Wave:
         return samples
     loud = samples[int(spans[0].start_ms * RATE / 1000) : int(spans[-1].end_ms * RATE / 1000)]
     scaled = samples * 10 ** ((target_db - level_db(loud)) / 20)
-    return np.clip(scaled, -0.99, 0.99).astype(np.float32)
+    return np.asarray(np.clip(scaled, -0.99, 0.99), np.float32)
 
 
 @cache
@@ -99,8 +99,8 @@ def _voiced(rng: np.random.Generator, ms: float) -> Wave:
     times = np.arange(round(ms * RATE / 1000)) / RATE
     pitch = rng.uniform(90, 220) * (1 + 0.1 * np.sin(2 * np.pi * 1.3 * times))
     phase = 2 * np.pi * np.cumsum(pitch) / RATE
-    buzz = sum(np.sin(harmonic * phase) / harmonic for harmonic in range(1, 12))
-    return (buzz * (0.6 + 0.4 * np.cos(2 * np.pi * 4 * times))).astype(np.float32)
+    buzz = np.sum([np.sin(harmonic * phase) / harmonic for harmonic in range(1, 12)], axis=0)
+    return np.asarray(buzz * (0.6 + 0.4 * np.cos(2 * np.pi * 4 * times)), np.float32)
 
 
 def _cough(rng: np.random.Generator, ms: float) -> Wave:
@@ -127,7 +127,8 @@ def _pink(rng: np.random.Generator, ms: float) -> Wave:
 
 def _hum(rng: np.random.Generator, ms: float) -> Wave:
     times = np.arange(round(ms * RATE / 1000)) / RATE
-    return sum(np.sin(2 * np.pi * 50 * h * times + rng.uniform(0, 6)) / h for h in (1, 2, 3, 5)).astype(np.float32)
+    tones = [np.sin(2 * np.pi * 50 * h * times + rng.uniform(0, 6)) / h for h in (1, 2, 3, 5)]
+    return np.sum(tones, axis=0).astype(np.float32)
 
 
 def _clicks(rng: np.random.Generator, ms: float) -> Wave:

@@ -12,6 +12,7 @@ import numpy as np
 
 from agent_tts import WordTime
 from evals.metrics_audio import Samples
+from evals.peers.base import Pcm
 
 FRAME_MS = 20
 
@@ -22,7 +23,7 @@ class EarFrame:
 
     reply_id: str | None
     media_start: int
-    pcm: Samples
+    pcm: Pcm
 
 
 @dataclass(slots=True)
@@ -39,10 +40,10 @@ class EarTrack:
         """When a frame begins to sound."""
         return self.begin_s + index * FRAME_MS / 1000
 
-    def pcm(self) -> Samples:
+    def pcm(self) -> Pcm:
         return np.concatenate([frame.pcm for frame in self.frames]) if self.frames else np.zeros(0, np.int16)
 
-    def of_reply(self, reply_id: str) -> Samples:
+    def of_reply(self, reply_id: str) -> Pcm:
         """The recording with everything else silenced."""
         parts = [frame.pcm if frame.reply_id == reply_id else np.zeros_like(frame.pcm) for frame in self.frames]
         return np.concatenate(parts) if parts else np.zeros(0, np.int16)

@@ -93,7 +93,7 @@ def ecdf(series: Mapping[str, Sequence[float]], *, unit: str = "ms") -> str:
     lines, keys = [], []
     for index, (name, values) in enumerate(series.items()):
         colour = COLOURS[index % len(COLOURS)]
-        points = [(LEFT, _y(0.0))]
+        points = [(float(LEFT), _y(0.0))]
         for rank, value in enumerate(values, start=1):
             points += [(_x(value, top), points[-1][1]), (_x(value, top), _y(rank / len(values)))]
         path = " ".join(f"{x:.1f},{y:.1f}" for x, y in points)

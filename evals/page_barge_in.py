@@ -11,9 +11,11 @@ import soxr
 from agent_tts.metrics import STAGES
 from evals import page
 from evals.events import EventRecord
+from evals.metrics_audio import as_float
 from evals.metrics_barge_in import EventResult
 from evals.metrics_ledger import LedgerSummary
 from evals.outcome import Outcome
+from evals.peers.libraries import to_int16
 
 WORST = 4
 BEFORE_S, AFTER_S = 0.5, 2.2
@@ -115,9 +117,9 @@ def _cut(samples: np.ndarray | None, rate: int, start_s: float, begin_s: float, 
         return made
     first = max(0, round((begin_s - start_s) * rate))
     part = samples[first : max(first, round((end_s - start_s) * rate))]
-    values = part.astype(np.float32) / (32767 if part.dtype == np.int16 else 1)
+    values = as_float(part)
     if rate != PLAYED_RATE:
         values = soxr.resample(values, rate, PLAYED_RATE)
-    values = (np.clip(values, -1, 1) * 32767).astype(np.int16)[: len(made)]
-    made[: len(values)] = values
+    whole = to_int16(values)[: len(made)]
+    made[: len(whole)] = whole
     return made

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from agent_tts import AgentTTSError
 from evals.load import ClosedLoop, Load, OpenLoop
 from evals.metrics_stream import Arrival, ReplyRecord
 from evals.peers.base import Peer, Reply
@@ -53,7 +54,7 @@ async def speak(
         await reply.released()
     except TimeoutError:
         error = "stuck"
-    except (OSError, RuntimeError, ValueError, *peer_errors()) as failure:
+    except peer_errors() as failure:
         error = type(failure).__name__
     finally:
         feeding.cancel()
@@ -77,14 +78,13 @@ async def speak(
 
 
 def peer_errors() -> tuple[type[Exception], ...]:
-    """What a peer may raise besides Python's own: agent_tts's tree, and aiohttp's where it is installed."""
-    from agent_tts import AgentTTSError
-
+    """What a peer may raise: agent_tts's tree, what networks and libraries do, aiohttp's where it is installed."""
+    usual = (AgentTTSError, OSError, RuntimeError, ValueError)
     try:
         import aiohttp
     except ImportError:
-        return (AgentTTSError,)
-    return (AgentTTSError, aiohttp.ClientError)
+        return usual
+    return (*usual, aiohttp.ClientError)
 
 
 async def run_load(

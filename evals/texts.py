@@ -55,7 +55,8 @@ def at_once(text: str) -> list[Token]:
 
 def llm_pace(text: str, seed: int, *, tokens_per_s: float = 30.0) -> list[Token]:
     """Text as an LLM writes it: a word or less at a time, exponential gaps; the same for the same seed."""
-    numbers, tokens, at_s = random.Random(seed), [], 0.0
+    tokens: list[Token] = []
+    numbers, at_s = random.Random(seed), 0.0
     for word in text.split(" "):
         piece = word if not tokens else " " + word
         cut = numbers.randrange(2, len(piece)) if len(piece) > 7 else len(piece)

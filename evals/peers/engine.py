@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import AsyncIterator
+from typing import Any
 
 from agent_tts import AgentTTSError, Engine, EngineConfig, Utterance, WordTime
 from evals.peers.base import Abilities, PeerUnavailableError, Piece
@@ -14,7 +15,7 @@ class EngineReply:
     def __init__(self, utterance: Utterance) -> None:
         self.id = utterance.id
         self._utterance = utterance
-        self._ack = None
+        self._ack: Any = None
 
     def push_text(self, text: str) -> None:
         self._utterance.push_text(text)
