@@ -17,7 +17,7 @@ ONSET_DB = -36.0
 """The caller's first sound is a loud one: what comes before it is breath, which no VAD is meant to hear."""
 GRACE_S = 0.5
 """What the transport had taken before it was cleared has been sent by then."""
-LONGEST_STOP_S = 2.0
+LONGEST_STOP_S = 3.0
 SPEAKS_BEFORE_S = 10.0
 
 

@@ -87,6 +87,7 @@ class Line:
         self._microphone = Microphone(self.mouth)
         self._peer = RTCPeerConnection(RTCConfiguration(iceServers=[]))
         self._listening: asyncio.Task[None] | None = None
+        self.closed = asyncio.Event()
         self._peer.on("track", self._on_track)
 
     async def dial(self, url: str) -> None:
@@ -122,7 +123,7 @@ class Line:
                 pcm = np.concatenate(pieces) if pieces else np.zeros(0, np.int16)
                 await self.ear.hear(pcm, now_s, float(frame.pts * frame.time_base))
         except MediaStreamError:
-            tell("line_closed")
+            self.closed.set()
 
 
 async def converse(line: Line, plan: Plan) -> None:
@@ -167,10 +168,16 @@ async def call(plan: Plan) -> None:
     line = Line()
     tell("dials")
     await line.dial(plan.url)
-    try:
-        await converse(line, plan)
-    finally:
-        await line.hang_up(Path(plan.recording))
+    talking, closed = asyncio.create_task(converse(line, plan)), asyncio.create_task(line.closed.wait())
+    await asyncio.wait({talking, closed}, return_when=asyncio.FIRST_COMPLETED)
+    lost = not talking.done()
+    talking.cancel()
+    closed.cancel()
+    await line.hang_up(Path(plan.recording))
+    if lost:
+        tell("lost_the_line")
+        sys.exit(1)
+    await talking
     tell("done")
 
 
