@@ -13,6 +13,7 @@ COMMANDS = {
     "barge-in": ("evals.barge_in", "does it stop when the caller talks, and only then"),
     "latency": ("evals.latency", "how soon and how evenly, under load"),
     "quality": ("evals.quality", "is it understood: WER, CER, MOS, similarity"),
+    "recording": ("evals.recording", "any agent, from a two-track recording of a call"),
     "prefix": ("evals.prefix", "what the prefix cache saves over realistic voices and turns"),
     "isolation": ("evals.isolation", "what an engine in its own process leaves of the event loop, and what it costs"),
     "ttfa": ("evals.ttfa", "time to first audio against text length"),
