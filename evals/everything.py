@@ -19,6 +19,7 @@ from typing import Any
 
 from evals import page
 from evals.outcome import environment, table
+from evals.summary import markdown
 
 CONTROL = "--peer tone --virtual --reaction energy --clips voiced --only interruption --only abort"
 SETS: dict[str, tuple[str, ...]] = {
@@ -79,6 +80,9 @@ def main(argv: Sequence[str] | None = None) -> int:
     passed = all(item.line is None or item.line["passed"] for item in ran)
     lines = [item.line for item in ran if item.line is not None]
     skipped = {item.command: item.says for item in ran if item.line is None}
+    results = options.out / "results.md"
+    results.write_text(markdown(f"Evaluation, set {options.set}", lines, skipped), encoding="utf-8")
+    print(f"written: {results}")
     print(json.dumps({"eval": "all", "set": options.set, "passed": passed, "runs": lines, "not_run": skipped}))
     return 0 if passed and lines else 1
 

@@ -1,0 +1,132 @@
+"""The JSON lines of a set of runs as one Markdown page for docs/results: tables, verdicts, what was not measured."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any
+
+from evals.outcome import show
+
+Line = Mapping[str, Any]
+
+STAGES = (
+    ("suspicion", "suspicion"),
+    ("ducked at the ear", "ducked"),
+    ("decision to interrupt", "decision"),
+    ("abort() called", "abort"),
+    ("silence at the ear", "silence at the ear"),
+)
+
+
+def markdown(title: str, lines: Sequence[Line], not_run: Mapping[str, str]) -> str:
+    """The page."""
+    parts = [f"# {title}", _environment(lines)]
+    makers = {"barge-in": _barge_in, "latency": _latency, "quality": _quality, "prefix": _prefix}
+    for name, make in makers.items():
+        if mine := [line for line in lines if line["eval"] == name]:
+            parts.append(f"## {name}\n\n{make(mine)}")
+    failed = [f"- {_name(line)}: {', '.join(_failed(line))}" for line in lines if _failed(line)]
+    parts.append("## Gates that failed\n\n" + ("\n".join(failed) or "none"))
+    missing = sorted({f"- {line['eval']}, {line['peer']}: {text}" for line in lines for text in line["not_measured"]})
+    missing += [f"- not run: `{command}`: {reason}" for command, reason in not_run.items()]
+    parts.append("## Not measured\n\n" + ("\n".join(missing) or "nothing"))
+    return "\n\n".join(parts) + "\n"
+
+
+def _environment(lines: Sequence[Line]) -> str:
+    if not lines:
+        return "nothing ran"
+    facts = lines[0]["environment"]
+    loads = [line["environment"]["load_average"] for line in lines]
+    packages = ", ".join(f"{name} {version}" for name, version in facts["packages"].items())
+    return (
+        f"{facts['date']}, commit {facts['commit']}, {facts['cpu']} with {facts['cores']} cores"
+        f"{', ' + facts['gpu'] if facts['gpu'] else ''}, {facts['system']}, Python {facts['python']}, {packages}.\n"
+        f"Load average at the ends of the runs: {min(loads)} to {max(loads)} (above {facts['cores']} = others computed too)."
+    )
+
+
+def _barge_in(lines: Iterable[Line]) -> str:
+    header = ("peer", "reaction", "streams", "n", "yield", "selectivity", "penalty ms", "findings")
+    rows, stages = [], []
+    for line in lines:
+        figures, config = line["figures"], line["config"]
+        penalty = figures["penalty_ms"]
+        where = f"{line['peer']}{' (virtual clock)' if config['virtual'] else ''}"
+        rows.append(
+            (
+                where,
+                config["reaction"],
+                config["streams"],
+                figures["n"],
+                figures["yield_rate"],
+                figures["selectivity"],
+                "-" if penalty is None else f"{penalty['value']:.0f} ({penalty['low']:.0f} to {penalty['high']:.0f})",
+                ", ".join(f"{count} {name}" for name, count in figures["findings"].items()) or "none",
+            )
+        )
+        for name, label in STAGES:
+            if spread := figures["stages"].get(name):
+                stages.append((where, config["reaction"], f"onset to {label}", *_columns(spread)))
+        for name, label in (("after_abort_ms", "abort to silence at the ear"), ("release_ms", "abort to released")):
+            stages.append((where, config["reaction"], label, *_columns(figures[name])))
+        stages.append((where, config["reaction"], "leaked after the decision", *_columns(figures["leaks"]["decision"])))
+        stages.append((where, config["reaction"], "next reply's TTFA at the ear", *_columns(figures["next_ttfa_ms"])))
+    return f"{_table(header, rows)}\n\n{_table(('peer', 'reaction', 'ms', 'n', 'p50', 'p95', 'worst'), stages)}"
+
+
+def _latency(lines: Iterable[Line]) -> str:
+    header = ("peer", "load", "n", "bad", "playable p50", "p95", "audible p50", "p95", "planned p95", "text lag p50")
+    header += ("rtf p50", "audio-s/s", "underruns", "C50")
+    rows = []
+    for line in lines:
+        fed = "" if line["config"]["feed"] == "once" else ", LLM pace"
+        for load, found in line["figures"].items():
+            playable, audible = found["ttfa_playable_ms"], found["ttfa_audible_ms"]
+            row = (f"{line['peer']}{fed}", load, found["n"], found["bad"], playable["p50"], playable["p95"])
+            row += (audible["p50"], audible["p95"], found["ttfa_planned_ms"]["p95"], found["text_lag_ms"]["p50"])
+            row += (found["rtf_compute"]["p50"], found["audio_s_per_s"], found["underruns"], found["c50"])
+            rows.append(row)
+    return _table(header, rows)
+
+
+def _quality(lines: Iterable[Line]) -> str:
+    rows = []
+    for line in lines:
+        for name, found in line["figures"].items():
+            if isinstance(found, Mapping):
+                wer, cer = (_interval(found[rate]) for rate in ("wer", "cer"))
+                which = "hard cases" if line["config"]["hard"] else "plain sentences"
+                rows.append((line["peer"], which, name, found["n"], found["exact"], wer, cer, found["half_wrong"]))
+    return _table(("peer", "sentences", "judge, text", "n", "exact", "WER %", "CER %", "half wrong"), rows)
+
+
+def _prefix(lines: Iterable[Line]) -> str:
+    rows = [
+        (line["config"]["model"], name, found["n"], found["prompt_tokens"], found["cached_tokens"], found["hit_rate"])
+        for line in lines
+        for name, found in line["figures"].items()
+        if isinstance(found, Mapping)
+    ]
+    return _table(("model", "turns", "n", "prompt", "cached", "hit rate"), rows)
+
+
+def _interval(rate: Mapping[str, float] | None) -> str:
+    return "-" if rate is None else f"{100 * rate['value']:.2f} ({100 * rate['low']:.2f} to {100 * rate['high']:.2f})"
+
+
+def _columns(spread: Mapping[str, Any]) -> tuple[Any, ...]:
+    return spread["n"], spread["p50"], spread["p95"], spread["worst"]
+
+
+def _table(header: Sequence[str], rows: Sequence[Sequence[Any]]) -> str:
+    lines = ["| " + " | ".join(header) + " |", "|" + "---|" * len(header)]
+    return "\n".join([*lines, *("| " + " | ".join(show(cell) for cell in row) + " |" for row in rows)])
+
+
+def _failed(line: Line) -> list[str]:
+    return [f"{gate['name']} {gate['count']}" for gate in line["gates"] if not gate["passed"]]
+
+
+def _name(line: Line) -> str:
+    return f"{line['eval']}, {line['peer']}" + (f", {r}" if (r := line["config"].get("reaction")) else "")
