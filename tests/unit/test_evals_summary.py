@@ -12,9 +12,7 @@ def line_of(capsys, command, arguments):
 
 
 def test_the_page_has_figures_failures_and_what_is_missing(capsys):
-    heard = line_of(
-        capsys, barge_in, "--peer tone --virtual --reaction never --clips voiced --only interruption --quick"
-    )
+    heard = line_of(capsys, barge_in, "--peer tone --virtual --reaction never --clips voiced --only double")
     spoken = line_of(capsys, latency, "--peer tone --seeds 1 --warm-up 0 --load closed:2:2 --lead-ms 100000")
     page = markdown("A run", [heard, spoken], {"latency --peer kokoro": "needs --model-file"})
     assert "| tone (virtual clock) | never |" in page
