@@ -42,7 +42,7 @@ def _environment(lines: Sequence[Line]) -> str:
     return (
         f"{facts['date']}, commit {facts['commit']}, {facts['cpu']} with {facts['cores']} cores"
         f"{', ' + facts['gpu'] if facts['gpu'] else ''}, {facts['system']}, Python {facts['python']}, {packages}.\n"
-        f"Load average at the ends of the runs: {min(loads)} to {max(loads)}; above {facts['cores']} others computed too."
+        f"Load average after each run: {min(loads)} to {max(loads)}; above {facts['cores']} others computed too."
     )
 
 
