@@ -111,7 +111,6 @@ class EngineConfig:
         voices_dir: Stored voices; None = as the environment says.
         warm_voices: Voices whose prompt is computed while the engine loads, before the first caller waits for it.
         condition_on_previous: Prompt-text models: a clause continues from the ones before it; False = each by itself.
-        fade_ms: Length of the fade-out an adapter plays when it cuts an utterance.
     """
 
     model: str = "bundled"

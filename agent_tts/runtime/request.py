@@ -49,6 +49,9 @@ class Request:
     first_position: int = 0
     position: int = 0
     prefix: Match | None = None
+    context_tokens: int = 0
+    reused_tokens: int = 0
+    """Of the context that begins with the next step; counted once it has run."""
     prompt_tokens: int = 0
     cached_tokens: int = 0
 

@@ -102,6 +102,9 @@ class Scheduler:
         """The step has run: its new positions are part of the context, and a prompt's pages can be shared."""
         request.opened = True
         request.position += row.work.num_positions
+        request.prompt_tokens += request.context_tokens
+        request.cached_tokens += request.reused_tokens
+        request.context_tokens = request.reused_tokens = 0
         if row.work.num_positions > 1:
             self._share(request)
 
@@ -139,7 +142,7 @@ class Scheduler:
     def _reuse_prefix(self, request: Request) -> None:
         """Start the context with the cached pages of its beginning. The last position is always computed."""
         keys = request.source.prefix_keys()
-        request.prompt_tokens += len(keys)
+        request.context_tokens, request.reused_tokens = len(keys), 0
         if not keys:
             return
         match = self.cache.match(keys[:-1])
@@ -147,8 +150,7 @@ class Scheduler:
         self.pages.retain(match.pages)
         request.prefix = match
         request.pages = list(match.pages)
-        request.position = match.num_tokens
-        request.cached_tokens += match.num_tokens
+        request.position = request.reused_tokens = match.num_tokens
 
     def _share(self, request: Request) -> None:
         """Put the whole pages of a context into the prefix tree, and keep them locked as long as it runs."""
