@@ -99,8 +99,7 @@ class Binding:
             self._handle(Event.SPEECH_ENDED)
 
     def _on_agent_state(self, event: AgentStateChangedEvent) -> None:
-        speech = self._session.current_speech
-        if event.new_state == "speaking" and (speech is None or speech.allow_interruptions):
+        if event.new_state == "speaking":
             self._handle(Event.AGENT_STARTED)
         elif event.old_state == "speaking":
             self._handle(Event.AGENT_STOPPED)
@@ -112,7 +111,7 @@ class Binding:
     def _on_playback_finished(self, event: io.PlaybackFinishedEvent) -> None:
         if event.interrupted:
             self._note("cleared")
-            self.reporter.release()
+        self.reporter.release()
 
     # -- what is done -------------------------------------------------------------------------------------------------
 
@@ -120,18 +119,24 @@ class Binding:
         if self.barge_in is None:
             return
         match self.barge_in.handle(event, time.monotonic(), words):
-            case Action.PAUSE:
+            case Action.PAUSE if self._interruptible:
                 self._note("duck")
                 self.reporter.hold()
             case Action.RESUME:
                 self._note("resumed")
                 self.reporter.release()
-            case Action.COMMIT:
+            case Action.COMMIT if self._interruptible:
                 self._note("decision")
                 self.reporter.hold()  # until the framework has cleared the output
                 self.reporter.abort()
                 self._session.interrupt()
         self._set_timer()
+
+    @property
+    def _interruptible(self) -> bool:
+        """What is said now may be interrupted. Speech of another kind can follow within one turn of the agent."""
+        speech = self._session.current_speech
+        return speech is not None and speech.allow_interruptions
 
     def _set_timer(self) -> None:
         if self._timer is not None:

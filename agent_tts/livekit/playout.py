@@ -145,6 +145,10 @@ class PlayoutReporter(io.AudioOutput):
             synchronized_transcript=synchronized_transcript,
         )
 
+    def on_detached(self) -> None:
+        self._end()
+        super().on_detached()
+
     # -- the clock ----------------------------------------------------------------------------------------------------
 
     def _apply_pause(self) -> None:

@@ -71,6 +71,10 @@ class Caller:
         """Wait until nothing audible has come for so long."""
         await self._until(lambda: bool(self.heard) and self.heard[-1].at_s - self.last_loud_s() >= seconds)
 
+    async def is_told(self, name: str, count: int) -> None:
+        """Wait until the agent has told so many events of a name."""
+        await self._until(lambda: sum(event["name"] == name for event in self.events) >= count)
+
     def last_loud_s(self) -> float:
         return next((frame.at_s for frame in reversed(self.heard) if frame.loud), 0.0)
 

@@ -136,16 +136,14 @@ async def _process(
     command: list[str], log: Path, env: Mapping[str, str] | None = None
 ) -> AsyncIterator[asyncio.subprocess.Process]:
     with log.open("wb") as output:
-        process = await asyncio.create_subprocess_exec(
-            *command, stdout=output, stderr=output, env=env, cwd=ROOT, start_new_session=True
-        )
+        process = await asyncio.create_subprocess_exec(*command, stdout=output, stderr=output, env=env, cwd=ROOT)
     try:
         yield process
     finally:
         # The server waits for its rooms and the worker for its jobs; the second signal tells both not to.
         for sent in (signal.SIGINT, signal.SIGINT, signal.SIGKILL):
-            with contextlib.suppress(ProcessLookupError):
-                os.killpg(process.pid, sent)
+            if process.returncode is None:
+                process.send_signal(sent)
             with contextlib.suppress(TimeoutError):
                 await asyncio.wait_for(process.wait(), STOP_TIMEOUT_S)
 

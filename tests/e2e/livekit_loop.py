@@ -39,6 +39,8 @@ EAR_RATE = 24_000
 FRAME_S = 0.02
 LOUD = 200
 """A 10 ms frame at the ear with a larger sample than this is audible."""
+GIVE_UP_S = 300.0
+"""A conversation of 12 s that takes so long has hung."""
 SPEECH = Path(__file__).resolve().parents[3] / "shared" / "speech" / "librivox"
 
 
@@ -320,10 +322,11 @@ async def conversation(
     assert room.track is not None
     listening = asyncio.create_task(ear.listen(room.track))
     try:
-        await session.start(Agent(instructions="You answer."), record=False)
-        talk = Conversation(session, tts, mouth, ear, output)
-        talk.watch()
-        yield talk
+        async with asyncio.timeout(GIVE_UP_S):
+            await session.start(Agent(instructions="You answer."), record=False)
+            talk = Conversation(session, tts, mouth, ear, output)
+            talk.watch()
+            yield talk
     finally:
         await session.aclose()
         listening.cancel()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from pathlib import Path
 
 import pytest
@@ -11,12 +12,15 @@ import yaml
 pytest.importorskip("livekit.plugins.silero", reason="needs pip install 'agent-tts[demo]'")
 pytest.importorskip("livekit.plugins.openai", reason="needs pip install 'agent-tts[demo]'")
 pytest.importorskip("faster_whisper", reason="needs pip install 'agent-tts[demo]'")
+pytest.importorskip("pipecat", reason="the demo's analysis needs pip install 'agent-tts[demo]'")
 
+from agent_tts import FinishReason
 from agents.demo_livekit.caller import RATE, Caller, Pcm, caller_in_room
+from agents.demo_livekit.record import record_of
 from agents.demo_livekit.server import MissingServerError, find_server, livekit_server, worker
 from agents.livekit_agent import CONFIG_FILE
 from tests.e2e.fake_openai import fake_openai
-from tests.e2e.livekit_loop import MOUTH_RATE, Clip, caller_clips
+from tests.e2e.livekit_loop import GIVE_UP_S, MOUTH_RATE, Clip, caller_clips
 
 LONG = " ".join(f"word{number}" for number in range(80))
 SHORT = "and this is the other answer"
@@ -50,17 +54,26 @@ async def test_a_caller_in_a_room_interrupts_and_gets_the_other_answer(tmp_path:
         worker("tests.e2e.room_agent", access, tmp_path, {"AGENT_CONFIG": str(agent_config(llm_url))}),
     ):
         token = access.token(room="call", identity="caller", agent_name="tts-agent")
-        async with caller_in_room(access.url, token) as caller:
+        async with asyncio.timeout(GIVE_UP_S), caller_in_room(access.url, token) as caller:
             await caller.say(at_room_rate(first))
             await caller.hears_speech(1.5)
             await caller.say(at_room_rate(second))
             await caller.hears_speech(0.5)
-            await caller.hears_silence(0.5)
+            await caller.is_told("assistant", 2)
+            await caller.is_told("metrics", 2)
             first_reply, second_reply = bursts(caller)
             assert first_reply[0] < caller.onsets_s[1] < first_reply[1] < second_reply[0]
             assert not caller.loud_between(first_reply[1], second_reply[0])
             told = {event["name"]: event["at_s"] for event in caller.events if event["at_s"] > caller.onsets_s[1]}
             assert told["decision"] <= told["abort"] <= told["released"]
+            record = record_of(caller.events)
+            assert [(reply.interrupted, reply.metrics.finish_reason) for reply in record.replies if reply.metrics] == [
+                (True, FinishReason.ABORTED),
+                (False, FinishReason.COMPLETED),
+            ]
+            assert record.replies[1].heard == SHORT
+            assert LONG.startswith(record.replies[0].heard or "?")
+            assert len(record.rows) == 1
 
 
 def at_room_rate(clip: Clip) -> Pcm:

@@ -1,0 +1,133 @@
+"""bind(): what a session's events do to the output and to the engine. A session that is made, no clock, no audio."""
+
+from __future__ import annotations
+
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+
+pytest.importorskip("livekit.agents", reason="needs LiveKit Agents: pip install 'agent-tts[livekit]'")
+
+from livekit import rtc
+
+from agent_tts.errors import ConfigError
+from agent_tts.livekit import BindingEvent, PlayoutReporter, bind
+from tests.contract.livekit_fakes import FakeSink, FakeUtterance, frame
+
+
+class FakeSession(rtc.EventEmitter[str]):
+    """As much of an AgentSession as bind() touches."""
+
+    def __init__(self, *, min_words: int = 0) -> None:
+        super().__init__()
+        self.sink = FakeSink()
+        self.output = SimpleNamespace(audio=self.sink)
+        self.input = SimpleNamespace(audio=None)
+        self.options = SimpleNamespace(interruption={"min_words": min_words})
+        self.current_speech = SimpleNamespace(allow_interruptions=True)
+        self.interrupts = 0
+
+    def interrupt(self) -> None:
+        self.interrupts += 1
+
+    def agent(self, old: str, new: str) -> None:
+        self.emit("agent_state_changed", SimpleNamespace(old_state=old, new_state=new))
+
+    def user(self, old: str, new: str) -> None:
+        self.emit("user_state_changed", SimpleNamespace(old_state=old, new_state=new))
+
+    def hears(self, words: str) -> None:
+        self.emit("user_input_transcribed", SimpleNamespace(transcript=words, is_final=True))
+
+
+async def speaking(session: FakeSession, preset: str, **options: Any) -> FakeUtterance:
+    """Bind, and let the agent speak."""
+    bind(session, preset=preset, **options)  # type: ignore[arg-type]
+    utterance = FakeUtterance("said")
+    await session.output.audio.capture_frame(frame(utterance))
+    session.agent("thinking", "speaking")
+    return utterance
+
+
+async def test_immediate_ends_the_reply_at_the_vad_and_holds_the_output_until_it_is_cleared() -> None:
+    session, told = FakeSession(), list[BindingEvent]()
+    utterance = await speaking(session, "immediate", on_event=told.append)
+    session.user("listening", "speaking")
+    assert session.interrupts == 1
+    assert utterance.calls == ["pause", "abort"]
+    assert session.sink.calls == ["pause"]
+    session.sink.on_playback_finished(playback_position=0.02, interrupted=True)
+    assert session.sink.calls == ["pause", "resume"]
+    assert [event.name for event in told] == ["vad", "decision", "last_frame", "abort", "cleared"]
+    assert {event.utterance_id for event in told} == {"said"}
+
+
+async def test_selective_pauses_and_goes_on_after_a_short_sound() -> None:
+    session = FakeSession()
+    utterance = await speaking(session, "selective")
+    session.user("listening", "speaking")
+    session.user("speaking", "listening")
+    session.hears("Mm-hmm.")
+    assert session.interrupts == 0
+    assert utterance.calls == ["pause", "resume"]
+
+
+async def test_selective_ends_the_reply_for_a_word_that_means_something() -> None:
+    session = FakeSession()
+    utterance = await speaking(session, "selective")
+    session.user("listening", "speaking")
+    session.user("speaking", "listening")
+    session.hears("Stop.")
+    assert session.interrupts == 1
+    assert utterance.calls == ["pause", "resume", "pause", "abort"]
+
+
+async def test_framework_only_reports() -> None:
+    session = FakeSession()
+    utterance = await speaking(session, "framework")
+    session.user("listening", "speaking")
+    session.hears("Stop.")
+    assert (session.interrupts, utterance.calls, session.sink.calls) == (0, [], [])
+    session.output.audio.clear_buffer()  # the framework's own decision
+    assert utterance.calls == ["abort"]
+
+
+@pytest.mark.parametrize("preset", ["immediate", "selective"])
+async def test_speech_that_may_not_be_interrupted_is_not(preset: str) -> None:
+    session = FakeSession()
+    session.current_speech = SimpleNamespace(allow_interruptions=False)
+    utterance = await speaking(session, preset)
+    session.user("listening", "speaking")
+    session.hears("Stop.")
+    assert (session.interrupts, utterance.calls, session.sink.calls) == (0, [], [])
+
+
+async def test_the_frameworks_pause_and_ours_do_not_undo_each_other() -> None:
+    session = FakeSession()
+    await speaking(session, "selective")
+    reporter: PlayoutReporter = session.output.audio
+    session.user("listening", "speaking")  # ours
+    reporter.pause()  # the framework's
+    reporter.resume()
+    assert session.sink.calls == ["pause"]
+    session.user("speaking", "listening")
+    assert session.sink.calls == ["pause", "resume"]
+
+
+@pytest.mark.parametrize(("preset", "before", "after"), [("selective", 0, 3), ("selective", 5, 5), ("immediate", 0, 0)])
+async def test_selective_leaves_short_sounds_to_the_policy_unless_told_otherwise(
+    preset: str, before: int, after: int
+) -> None:
+    session = FakeSession(min_words=before)
+    bind(session, preset=preset)  # type: ignore[arg-type]
+    assert session.options.interruption["min_words"] == after
+
+
+async def test_binding_too_early_and_unknown_presets_are_named() -> None:
+    session = FakeSession()
+    with pytest.raises(ConfigError, match="'selective'"):
+        bind(session, preset="eager")  # type: ignore[arg-type]
+    session.output.audio = None
+    with pytest.raises(ConfigError, match=r"after session\.start"):
+        bind(session)  # type: ignore[arg-type]
