@@ -69,21 +69,25 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser = argparse.ArgumentParser(prog="python -m evals all", description=__doc__)
     parser.add_argument("--set", choices=sorted(SETS), default="quick", help="quick is about ten minutes")
     parser.add_argument("--full", dest="set", action="store_const", const="full", help="the same as --set full")
+    parser.add_argument(
+        "--run", action="append", help='in place of a set: an evaluation, "latency --peer hibari"; repeatable'
+    )
     parser.add_argument("--out", type=Path, default=Path("out/evals"), help="folder for everything written")
     options = parser.parse_args(argv)
-    ran = []
-    for number, command in enumerate(SETS[options.set], start=1):
-        print(f"\n[{number}/{len(SETS[options.set])}] python -m evals {command}", flush=True)
+    ran, commands = [], options.run or SETS[options.set]
+    name = "of one's own" if options.run else options.set
+    for number, command in enumerate(commands, start=1):
+        print(f"\n[{number}/{len(commands)}] python -m evals {command}", flush=True)
         ran.append(_run(command, options.out / f"{number:02d}"))
     _print(ran)
-    _write(options.out / "report.html", ran, options.set)
+    _write(options.out / "report.html", ran, name)
     passed = all(item.line is None or item.line["passed"] for item in ran)
     lines = [item.line for item in ran if item.line is not None]
     skipped = {item.command: item.says for item in ran if item.line is None}
     results = options.out / "results.md"
-    results.write_text(markdown(f"Evaluation, set {options.set}", lines, skipped), encoding="utf-8")
+    results.write_text(markdown(f"Evaluation, set {name}", lines, skipped), encoding="utf-8")
     print(f"written: {results}")
-    print(json.dumps({"eval": "all", "set": options.set, "passed": passed, "runs": lines, "not_run": skipped}))
+    print(json.dumps({"eval": "all", "set": name, "passed": passed, "runs": lines, "not_run": skipped}))
     return 0 if passed and lines else 1
 
 
