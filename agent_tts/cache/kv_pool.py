@@ -8,9 +8,15 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Sequence
+from functools import cached_property
+from typing import NamedTuple
 
+import numpy as np
+import numpy.typing as npt
 import torch
 from torch import Tensor
+
+Array = npt.NDArray[np.float32]
 
 
 class KVPool:
@@ -52,7 +58,7 @@ class KVPool:
         *,
         window: int | None = None,
         context: int | None = None,
-    ) -> RunView | PagedView:
+    ) -> RowView | PagedView:
         """What one forward pass sees of the pool.
 
         Args:
@@ -65,32 +71,51 @@ class KVPool:
         Returns:
             A KVCache (nn/attention.py) for exactly one pass. It borrows the pool's tensors.
         """
-        if len(page_tables) == 1 and context is None and _is_run(page_tables[0]):
-            first = page_tables[0][0] * self.page_size
-            return RunView(self, first, starts[0], lengths[0], window)
+        for pages, start, length in zip(page_tables, starts, lengths, strict=True):
+            room = len(pages) * self.page_size
+            assert start + length <= room, f"{start + length} positions do not fit {len(pages)} pages"
+        if len(page_tables) == 1 and context is None and (lengths[0] == 1 or _is_run(page_tables[0])):
+            return RowView(self, page_tables[0], starts[0], lengths[0], window)
         return PagedView(self, page_tables, starts, lengths, window, context)
 
 
-class RunView:
-    """One row whose pages lie side by side: its context is a slice, nothing is gathered."""
+class RowView:
+    """One row, read in place: its context is one slice, or a few where its pages do not lie side by side."""
 
-    def __init__(self, pool: KVPool, first_slot: int, start: int, length: int, window: int | None) -> None:
+    def __init__(self, pool: KVPool, pages: Sequence[int], start: int, length: int, window: int | None) -> None:
         end = start + length
         visible_from = 0 if window is None or length > 1 else max(0, end - window)
-        new = slice(first_slot + start, first_slot + end)
-        context = slice(first_slot + visible_from, first_slot + end)
+        self._pool = pool
+        self._runs = _runs(pages, pool.page_size, visible_from, end)
+        last = self._runs[-1]
+        assert length == 1 or len(self._runs) == 1, "several new positions of scattered pages take a PagedView"
+        new = slice(last.stop - length, last.stop)
         self._new_k, self._new_v = pool.k[:, new].unsqueeze(1).unbind(0), pool.v[:, new].unsqueeze(1).unbind(0)
-        self.keys, self.values = pool.k[:, context].unsqueeze(1).unbind(0), pool.v[:, context].unsqueeze(1).unbind(0)
+        self._keys = [pool.k[:, run].unsqueeze(1).unbind(0) for run in self._runs]
+        self._values = [pool.v[:, run].unsqueeze(1).unbind(0) for run in self._runs]
         self._mask: Tensor | None = None
         if length > 1:
             query = torch.arange(start, end, device=pool.k.device).view(1, -1, 1)
             self._mask = _visible(query, end, window, pool.k.device)
 
     def update(self, layer: int, k: Tensor, v: Tensor) -> tuple[Tensor, Tensor, Tensor | None]:
-        """Write k, v [1, time, kv_heads, head_dim] and return the slice of all the row's positions."""
+        """Write k, v [1, time, kv_heads, head_dim] and return all the row's positions, copied only if scattered."""
         self._new_k[layer].copy_(k)
         self._new_v[layer].copy_(v)
-        return self.keys[layer], self.values[layer], self._mask
+        return _joined(self._keys, layer), _joined(self._values, layer), self._mask
+
+    def rows(self) -> list[RowView]:
+        """The rows of this view, each by itself: this one."""
+        return [self]
+
+    def arrays(self) -> tuple[list[tuple[Array, ...]], list[tuple[Array, ...]]]:
+        """Keys and values of each layer as NumPy slices [positions, kv_heads, head_dim], the new position last.
+
+        They are the pool's own memory. float32 on a CPU only.
+        """
+        k, v = self._pool.k.numpy(), self._pool.v.numpy()
+        keys, values = ([list(array[:, run]) for run in self._runs] for array in (k, v))
+        return list(zip(*keys, strict=True)), list(zip(*values, strict=True))
 
 
 class PagedView:
@@ -105,35 +130,72 @@ class PagedView:
         window: int | None,
         context: int | None,
     ) -> None:
-        ends = [start + length for start, length in zip(starts, lengths, strict=True)]
-        num_context, time, device = max(context or 0, *ends, 1), max(*lengths, 1), pool.k.device
-        slots = _slots(pool, page_tables, ends, num_context)  # [rows, context]
+        self._pool, self._tables, self._starts, self._lengths = pool, page_tables, starts, lengths
+        self._window, self._context = window, context
+
+    @cached_property
+    def _places(self) -> _Places:
+        """Made when first asked for: whoever takes the rows one by one needs none."""
+        pool, starts, device = self._pool, self._starts, self._pool.k.device
+        ends = [start + length for start, length in zip(starts, self._lengths, strict=True)]
+        num_context, time = max(self._context or 0, *ends, 1), max(*self._lengths, 1)
+        slots = _slots(pool, self._tables, num_context)  # [rows, context]
         query = torch.tensor(list(starts), device=device).view(-1, 1, 1) + torch.arange(time, device=device).view(-1, 1)
         is_new = query < torch.tensor(ends, device=device).view(-1, 1, 1)  # [rows, time, 1], the rest is padding
         target = slots.gather(1, query.squeeze(-1).clamp(max=num_context - 1))
-        self._rows, self._num_context, self._pool = len(ends), num_context, pool
-        self._read = slots.flatten()  # [rows * context]
-        self._write = torch.where(is_new.squeeze(-1), target, pool.padding_slot).flatten()  # [rows * time]
-        self._mask = _visible(query, num_context, window, device)
+        write = torch.where(is_new.squeeze(-1), target, pool.padding_slot).flatten()
+        mask = _visible(query, num_context, self._window, device)
+        return _Places(slots.flatten(), write, mask, (len(ends), num_context))
 
     def update(self, layer: int, k: Tensor, v: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         """Write k, v [rows, time, kv_heads, head_dim] and gather [rows, context, kv_heads, head_dim]."""
-        keys, values = self._pool.k[layer], self._pool.v[layer]
-        keys.index_copy_(0, self._write, k.flatten(0, 1))
-        values.index_copy_(0, self._write, v.flatten(0, 1))
-        shape = (self._rows, self._num_context, *keys.shape[1:])
-        return keys.index_select(0, self._read).view(shape), values.index_select(0, self._read).view(shape), self._mask
+        keys, values, places = self._pool.k[layer], self._pool.v[layer], self._places
+        keys.index_copy_(0, places.write, k.flatten(0, 1))
+        values.index_copy_(0, places.write, v.flatten(0, 1))
+        shape = (*places.shape, *keys.shape[1:])
+        return (
+            keys.index_select(0, places.read).view(shape),
+            values.index_select(0, places.read).view(shape),
+            places.mask,
+        )
+
+    def rows(self) -> list[RowView]:
+        """The rows of this view, each by itself. One new position a row only."""
+        rows = zip(self._tables, self._starts, self._lengths, strict=True)
+        return [RowView(self._pool, pages, start, length, self._window) for pages, start, length in rows]
+
+
+class _Places(NamedTuple):
+    read: Tensor  # [rows * context], slots
+    write: Tensor  # [rows * time], slots
+    mask: Tensor  # [rows, time, context]
+    shape: tuple[int, int]  # rows, context
+
+
+def _joined(runs: Sequence[Sequence[Tensor]], layer: int) -> Tensor:
+    return runs[0][layer] if len(runs) == 1 else torch.cat([run[layer] for run in runs], dim=1)
+
+
+def _runs(pages: Sequence[int], page_size: int, first: int, end: int) -> list[slice]:
+    """Slots of the positions first .. end, as few slices as the pages allow."""
+    runs: list[slice] = []
+    for position in range(first // page_size * page_size, end, page_size):
+        slot = pages[position // page_size] * page_size
+        begin, stop = slot + max(0, first - position), slot + min(page_size, end - position)
+        if runs and runs[-1].stop == begin:
+            runs[-1] = slice(runs[-1].start, stop)
+        else:
+            runs.append(slice(begin, stop))
+    return runs
 
 
 def _is_run(pages: Sequence[int]) -> bool:
     return all(after == before + 1 for before, after in itertools.pairwise(pages))
 
 
-def _slots(pool: KVPool, page_tables: Sequence[Sequence[int]], ends: Sequence[int], context: int) -> Tensor:
+def _slots(pool: KVPool, page_tables: Sequence[Sequence[int]], context: int) -> Tensor:
     """[rows, context]: the slot of each position; positions behind a row's pages lie in the padding page."""
     size, device = pool.page_size, pool.k.device
-    for pages, end in zip(page_tables, ends, strict=True):
-        assert end <= len(pages) * size, f"{end} positions do not fit {len(pages)} pages of {size}"
     num_pages = -(-context // size)
     filled = [[*pages[:num_pages], *[pool.num_pages] * (num_pages - len(pages))] for pages in page_tables]
     first = torch.tensor(filled, device=device).unsqueeze(-1) * size  # [rows, pages, 1]

@@ -16,6 +16,7 @@ from agent_tts.models import sampling
 from agent_tts.models.dual_ar import DualAR
 from agent_tts.models.fast_ar import FastDecoder
 from agent_tts.models.numpy_sampling import Array, RowChoice, draw_one
+from agent_tts.models.numpy_stack import MAX_ROWS
 from agent_tts.models.slow_ar import SlowHead, semantic_code
 
 RAS_WINDOW = 10
@@ -94,8 +95,12 @@ class FrameSampler:
         tokens = self._head.token_ids[main]
         hidden, first = model.slow.hidden(x), semantic_code(model.config, tokens)
         alone = self._fast.alone
-        if alone is not None and len(x) == 1 and not self._is_s1 and not noise.by_candidate and rows.limit is not None:
-            codes = torch.tensor([alone.codes(hidden, int(first), _alone_choice(rows, rows.limit, noise))])
+        if alone is not None and len(x) <= MAX_ROWS and self._can_choose_alone(rows, noise):
+            chosen = [
+                alone.codes(hidden[row : row + 1], code, _alone_choice(rows, noise, row))
+                for row, code in enumerate(first.tolist())
+            ]
+            codes = torch.tensor(chosen)
         else:
 
             def choose(position: int, logits: Tensor) -> Tensor:
@@ -105,6 +110,9 @@ class FrameSampler:
         columns = torch.cat([tokens.unsqueeze(1), codes], dim=1)
         self._remember(slot_ids, count, main, columns)
         return columns
+
+    def _can_choose_alone(self, rows: RowSampling, noise: Noise) -> bool:
+        return not self._is_s1 and not noise.by_candidate and rows.limit is not None
 
     def _main(
         self, logits: Tensor, slot_ids: Tensor, count: Tensor, history: Tensor, rows: RowSampling, noise: Noise
@@ -143,10 +151,11 @@ class FrameSampler:
         state.count[slot_ids] = count + 1
 
 
-def _alone_choice(rows: RowSampling, limit: int, noise: Noise) -> Callable[[int, Array], int]:
+def _alone_choice(rows: RowSampling, noise: Noise, row: int) -> Callable[[int, Array], int]:
     """The residual draws of one row, on NumPy."""
-    choice = RowChoice(float(rows.fast_temperature), float(rows.fast_top_p), int(rows.top_k), limit)
-    uniform = noise.residual[0].numpy()
+    assert rows.limit is not None
+    choice = RowChoice(float(rows.fast_temperature[row]), float(rows.fast_top_p[row]), int(rows.top_k[row]), rows.limit)
+    uniform = noise.residual[row].numpy()
     return lambda position, logits: draw_one(logits, uniform[position - 1], choice)
 
 

@@ -1,4 +1,4 @@
-"""DecodeStack for one row on a CPU in float32, on NumPy: its calls cost a third, and its product with one row half.
+"""DecodeStack row by row on a CPU in float32, on NumPy: a call costs a third, a product with one row half.
 
 Same weights (shared memory), same KV layout, same values up to the order of summation. Measured by
 evals/slow_fast_bench.py; the product is memory-bound, so what counts is how fast the BLAS below streams a matrix.
@@ -30,17 +30,33 @@ class _Weights(NamedTuple):
     w2: Array
 
 
+Runs = tuple[Array, ...]
+"""Keys or values of one row and layer: slices [positions, kv_heads, head_dim] one behind the other."""
+
+MAX_ROWS = 8
+"""Up to so many rows, one after the other is at least as fast as PyTorch's product with all of them."""
+
+
+class RowCache(Protocol):
+    """The KV of one row."""
+
+    def arrays(self) -> tuple[Sequence[Runs], Sequence[Runs]]:
+        """Keys and values of each layer; the last place of the last slice is the new position's, to be written."""
+        ...
+
+
 @runtime_checkable
-class OneRun(Protocol):
-    """A KVCache of one row that lies in one piece: per layer [1, context, kv_heads, head_dim], the new place last."""
+class RowCaches(Protocol):
+    """A KVCache whose rows can be taken one by one."""
 
-    keys: Sequence[torch.Tensor]
-    values: Sequence[torch.Tensor]
+    def rows(self) -> Sequence[RowCache]:
+        """One for each row."""
+        ...
 
 
-def row_arrays(tensors: Sequence[torch.Tensor]) -> list[Array]:
-    """The same memory without the row axis, for forward()."""
-    return [tensor.numpy()[0] for tensor in tensors]
+def row_runs(tensors: Sequence[torch.Tensor]) -> list[Runs]:
+    """Tensors [1, positions, kv_heads, head_dim], one a layer, as forward() takes them; the same memory."""
+    return [(tensor.numpy()[0],) for tensor in tensors]
 
 
 def fits(stack: DecodeStack) -> bool:
@@ -65,14 +81,13 @@ class NumpyStack:
         self._up = np.empty(2 * config.ffn_dim, np.float32)
         self._out = np.empty(config.dim, np.float32)
 
-    def forward(self, x: Array, angles: ComplexArray, keys: Sequence[Array], values: Sequence[Array]) -> Array:
+    def forward(self, x: Array, angles: ComplexArray, keys: Sequence[Runs], values: Sequence[Runs]) -> Array:
         """Run the blocks.
 
         Args:
             x: [dim].
             angles: [head_dim / 2], the turn of each pair at this position.
-            keys, values: Of each layer [context, kv_heads, head_dim]; the last place is the new position's and is
-                written here.
+            keys, values: Of each layer all positions; the last place is the new position's and is written here.
 
         Returns:
             [dim], before the final norm; a new array.
@@ -97,7 +112,7 @@ class NumpyStack:
         """The final norm: [dim] -> [dim]; valid until the next call."""
         return self._norm(x, self._final_norm)
 
-    def _attend(self, layer: _Weights, x: Array, angles: ComplexArray, keys: Array, values: Array) -> Array:
+    def _attend(self, layer: _Weights, x: Array, angles: ComplexArray, keys: Runs, values: Runs) -> Array:
         """[dim] -> [heads * head_dim]."""
         heads, kv_heads, head_dim, qkv = self._heads, self._kv_heads, self._head_dim, self._qkv
         np.dot(self._norm(x, layer.attention_norm), layer.wqkv, out=qkv.reshape(-1))
@@ -111,22 +126,32 @@ class NumpyStack:
             qk *= layer.qk_norm
         pairs = qk.view(np.complex64)  # [heads + kv_heads, head_dim / 2]
         pairs *= angles
-        keys[-1] = qk[heads:]
-        values[-1] = qkv[heads + kv_heads :]
+        keys[-1][-1] = qk[heads:]
+        values[-1][-1] = qkv[heads + kv_heads :]
         query = qk[:heads].reshape(kv_heads, -1, head_dim)
         query *= self._scale
-        scores = np.matmul(query, keys.transpose(1, 2, 0))  # [kv_heads, heads of one kv head, context]
-        scores -= scores.max(axis=-1, keepdims=True)
+        parts = [np.matmul(query, run.transpose(1, 2, 0)) for run in keys]
+        scores = parts[0] if len(parts) == 1 else np.concatenate(parts, axis=-1)
+        scores -= scores.max(axis=-1, keepdims=True)  # [kv_heads, heads of one kv head, context]
         np.exp(scores, out=scores)
         scores /= scores.sum(axis=-1, keepdims=True)
-        mixed: Array = np.matmul(scores, values.transpose(1, 0, 2)).reshape(-1)
-        return mixed
+        return _mixed(scores, values).reshape(-1)
 
     def _norm(self, x: Array, weight: Array) -> Array:
         out = self._normed
         np.multiply(x, 1.0 / math.sqrt(float(x.dot(x)) / self._dim + self._eps), out=out)
         out *= weight
         return out
+
+
+def _mixed(weights: Array, values: Runs) -> Array:
+    """weights [kv_heads, heads of one kv head, context] -> [kv_heads, heads of one kv head, head_dim]."""
+    mixed: Array = np.matmul(weights[..., : len(values[0])], values[0].transpose(1, 0, 2))
+    begin = len(values[0])
+    for run in values[1:]:
+        mixed += np.matmul(weights[..., begin : begin + len(run)], run.transpose(1, 0, 2))
+        begin += len(run)
+    return mixed
 
 
 def _shared(layer: Layer) -> _Weights:

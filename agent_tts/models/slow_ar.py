@@ -13,9 +13,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from agent_tts.config import ModelConfig
-from agent_tts.models import numpy_stack
-from agent_tts.models.decode_stack import DecodeStack
-from agent_tts.models.numpy_stack import NumpyStack, OneRun
+from agent_tts.models.stepper import Stepper
 from agent_tts.nn.attention import KVCache, Transformer
 
 
@@ -102,19 +100,11 @@ class SlowDecoder:
 
     def __init__(self, slow: SlowAR) -> None:
         self._slow = slow
-        self._stack = DecodeStack(slow.transformer)
-        self._alone = NumpyStack(self._stack) if numpy_stack.fits(self._stack) else None
+        self._stepper = Stepper(slow.transformer)
 
     def step(self, columns: Tensor, positions: Tensor, cache: KVCache) -> Tensor:
         """columns [rows, codebooks + 1], positions [rows], absolute -> [rows, dim] before the final norm."""
-        x = self._slow.embed(columns.unsqueeze(-1)).squeeze(1)
-        angles = self._stack.angles(positions)
-        if self._alone is None or len(x) > 1 or not isinstance(cache, OneRun):
-            return self._stack.forward(x, angles, cache)
-        assert isinstance(angles, Tensor)
-        keys, values = numpy_stack.row_arrays(cache.keys), numpy_stack.row_arrays(cache.values)
-        out = self._alone.forward(x[0].numpy(), angles.numpy().reshape(-1), keys, values)
-        return torch.from_numpy(out).unsqueeze(0)
+        return self._stepper.step(self._slow.embed(columns.unsqueeze(-1)).squeeze(1), positions, cache)
 
 
 def semantic_code(config: ModelConfig, tokens: Tensor) -> Tensor:

@@ -6,7 +6,7 @@ import torch
 from agent_tts.cache.kv_pool import KVPool
 from agent_tts.config import TransformerConfig
 from agent_tts.models.decode_stack import DecodeStack
-from agent_tts.models.numpy_stack import NumpyStack, fits, row_arrays
+from agent_tts.models.numpy_stack import NumpyStack, fits
 from agent_tts.nn.attention import Transformer
 
 CONFIGS = {
@@ -15,11 +15,13 @@ CONFIGS = {
 }
 
 
-def prefilled(config: TransformerConfig, rows: int) -> tuple[Transformer, KVPool, list[list[int]]]:
+def prefilled(
+    config: TransformerConfig, rows: int, pages: list[int] | None = None
+) -> tuple[Transformer, KVPool, list[list[int]]]:
     torch.manual_seed(1)
     model = Transformer(config).eval()
     pool = KVPool(config.num_layers, 4 * rows, 8, config.num_kv_heads, config.head_dim)
-    tables = [list(range(4 * row, 4 * row + 4)) for row in range(rows)]
+    tables = [pages or list(range(4 * row, 4 * row + 4)) for row in range(rows)]
     model(torch.randn(rows, 9, config.dim), None, pool.view(tables, [0] * rows, [9] * rows))
     return model, pool, tables
 
@@ -40,17 +42,19 @@ def test_decode_stack_equals_the_transformer(name: str, rows: int) -> None:
 
 
 @torch.inference_mode()
+@pytest.mark.parametrize("pages", [[0, 1, 2], [2, 0, 1], [3, 1, 2]])
 @pytest.mark.parametrize("name", CONFIGS)
-def test_numpy_stack_equals_the_transformer(name: str) -> None:
-    model, pool, tables = prefilled(CONFIGS[name], 1)
+def test_numpy_stack_equals_the_transformer(name: str, pages: list[int]) -> None:
+    model, pool, tables = prefilled(CONFIGS[name], 1, pages)
     x, position = torch.randn(1, CONFIGS[name].dim), torch.tensor([9])
     view = pool.view(tables, [9], [1])
     expected = model(x.unsqueeze(1), position.unsqueeze(1), view)[0, 0]
     expected_normed, written = model.norm(expected), pool.v.clone()
-    pool.k[:, 9] = pool.v[:, 9] = 7.0
+    new = 8 * tables[0][1] + 1
+    pool.k[:, new] = pool.v[:, new] = 7.0
     stack = DecodeStack(model)
     angles, alone = stack.angles(position), NumpyStack(stack)
-    out = alone.forward(x[0].numpy(), angles.numpy().reshape(-1), row_arrays(view.keys), row_arrays(view.values))
+    out = alone.forward(x[0].numpy(), angles.numpy().reshape(-1), *view.arrays())
     torch.testing.assert_close(torch.from_numpy(out), expected, atol=1e-4, rtol=1e-4)
     torch.testing.assert_close(torch.from_numpy(alone.norm(out).copy()), expected_normed, atol=1e-4, rtol=1e-4)
     torch.testing.assert_close(pool.v, written, atol=1e-4, rtol=1e-4)

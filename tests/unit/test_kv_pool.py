@@ -75,6 +75,14 @@ def test_pages_that_form_a_run_are_read_in_place() -> None:
     assert mask.tolist() == [[[True, True, False], [True, True, True]]]
 
 
+def test_scattered_pages_of_a_row_are_read_in_few_slices() -> None:
+    cache = pool()
+    view = cache.view([[5, 6, 2, 3, 9]], [17], [1], window=15)
+    keys, _ = view.arrays()
+    assert [len(run) for run in keys[0]] == [5, 8, 2]
+    assert keys[1][1].ctypes.data == cache.k[1, 2 * PAGE].data_ptr()
+
+
 def test_too_few_pages_are_refused() -> None:
     with pytest.raises(AssertionError, match="do not fit"):
         pool().view([[1], [2]], [3, 0], [2, 1])
