@@ -1,8 +1,9 @@
-"""Our own audio output for a LiveKit room: 20 ms frames, a short queue, and a position that is counted, not estimated.
+"""Our own audio output for a LiveKit room: 20 ms frames, a queue that can be taken back, a position that is counted.
 
-LiveKit's own output holds 200 ms in 50 ms frames, and what it holds is lost when it is paused. This one holds 40 ms
-and listens to its own track: what was emitted is known block by block. A pause or a clear takes back the rest, fades
-10 ms out and stops; a resume goes on at that sample.
+LiveKit's own output gives its source 200 ms in 50 ms frames, and what the source holds is lost when it is paused. This
+one listens to its own track: what was emitted is known block by block. A pause or a clear takes back the rest, fades
+10 ms out and stops; a resume goes on at that sample. So what the source holds costs nothing, and may be enough for an
+event loop that is late.
 
     capture_frame() ─▶ [segment, segment] ─▶ pump, 20 ms at a time ─▶ rtc.AudioSource ─▶ track ─▶ room
                             ▲ sent                   │ in flight, 10 ms blocks            │
@@ -28,12 +29,14 @@ from agent_tts.types import Pcm
 BLOCK_MS = 10
 """What the source emits at a time."""
 FRAME_BLOCKS = 2
-LEAD_BLOCKS = 4
-"""Blocks kept in the source: enough for a late event loop, little enough to be stopped within a frame."""
-SOURCE_QUEUE_MS = 100
+LEAD_BLOCKS = 16
+"""Blocks kept in the source."""
+SOURCE_QUEUE_MS = 400
 """The source makes a capture wait above this; the pump stays below, so that a cut never meets one that waits."""
-LOST_AFTER_S = 0.25
-"""A block whose emission was not seen for so long was emitted unseen."""
+LOST_AFTER_S = 0.5
+"""When no emission was seen for so long, what was in flight was emitted unseen."""
+IDLE_BLOCKS = 100
+"""The track is not listened to while there is nothing to play: an event a block is not free."""
 
 
 @dataclass(slots=True)
@@ -90,6 +93,8 @@ class RoomAudioOutput(io.AudioOutput):
         self._discarding = False
         self._paused = False
         self._fade_in = False
+        self._track: rtc.LocalAudioTrack | None = None
+        self._watching = False
         self._wake = asyncio.Event()
         self._subscribed = asyncio.Event()
         self._tasks: set[asyncio.Task[None]] = set()
@@ -98,10 +103,9 @@ class RoomAudioOutput(io.AudioOutput):
 
     async def start(self) -> None:
         """Publish the track. Frames wait until somebody has subscribed to it."""
-        track = rtc.LocalAudioTrack.create_audio_track(self._track_name, self._source)
-        publication = await self._room.local_participant.publish_track(track, self._publish_options)
+        self._track = rtc.LocalAudioTrack.create_audio_track(self._track_name, self._source)
+        publication = await self._room.local_participant.publish_track(self._track, self._publish_options)
         self._spawn(self._await_subscription(publication))
-        self._spawn(self._watch(track))
         self._spawn(self._pump())
 
     async def aclose(self) -> None:
@@ -125,6 +129,9 @@ class RoomAudioOutput(io.AudioOutput):
         if self._incoming is None:
             self._incoming = _Segment()
             self._segments.append(self._incoming)
+            if not self._watching and self._track is not None:
+                self._watching = True
+                self._spawn(self._watch(self._track))
         self._incoming.pcm += frame.data.cast("B")
         self._wake.set()
 
@@ -165,16 +172,23 @@ class RoomAudioOutput(io.AudioOutput):
         """Keep the source filled to LEAD_BLOCKS; every emission wakes it."""
         while True:
             self._wake.clear()
-            segment = self._segments[0] if self._segments else None
-            if segment is not None and not self._paused:
-                while len(self._in_flight) <= LEAD_BLOCKS - FRAME_BLOCKS:
-                    if (piece := self._next_piece(segment)) is None:
-                        break
-                    await self._play(segment, piece)
-                if segment.ended and not self._in_flight and segment.sent == segment.num_samples:
-                    self._complete(segment)
-                    continue
-            await self._next_wake()
+            if not await self._advance():
+                await self._next_wake()
+
+    async def _advance(self) -> bool:
+        """One frame into the source, or the end of a segment. False when there is nothing to do now."""
+        segment = self._segments[0] if self._segments else None
+        if segment is None or self._paused:
+            return False
+        room = len(self._in_flight) <= LEAD_BLOCKS - FRAME_BLOCKS
+        if room and (piece := self._next_piece(segment)) is not None:
+            await self._play(segment, piece)
+            return True
+        if segment.ended and not self._in_flight and segment.sent == segment.num_samples:
+            self._segments.popleft()
+            self._finish(segment, interrupted=False)
+            return True
+        return False
 
     async def _next_wake(self) -> None:
         try:
@@ -221,10 +235,6 @@ class RoomAudioOutput(io.AudioOutput):
         if len(tail) == self._block:
             self._spawn(self._push(fade_out(tail, len(tail)).tobytes()))
 
-    def _complete(self, segment: _Segment) -> None:
-        self._segments.popleft()
-        self._finish(segment, interrupted=False)
-
     def _finish(self, segment: _Segment, *, interrupted: bool) -> None:
         """Report the end a turn of the loop later: at a clear the framework has yet to end the segment's text."""
         position_s = segment.heard / self._rate
@@ -235,11 +245,17 @@ class RoomAudioOutput(io.AudioOutput):
     # -- what was emitted ---------------------------------------------------------------------------------------------
 
     async def _watch(self, track: rtc.LocalAudioTrack) -> None:
+        """Listen to the own track, until nothing has been played for a while."""
         stream = rtc.AudioStream.from_track(track=track, sample_rate=self._rate, num_channels=1)
+        idle = 0
         try:
             async for event in stream:
                 self._saw(bytes(event.frame.data.cast("B")))
+                idle = 0 if self._segments else idle + 1
+                if idle > IDLE_BLOCKS:
+                    break
         finally:
+            self._watching = False
             await stream.aclose()
 
     def _saw(self, block: bytes) -> None:
