@@ -47,8 +47,8 @@ def _environment(lines: Sequence[Line]) -> str:
 
 
 def _barge_in(lines: Iterable[Line]) -> str:
-    header = ("peer", "reaction", "streams", "n", "yield", "selectivity", "penalty ms", "findings")
-    rows, stages = [], []
+    header = ("peer", "reaction", "streams", "n", "yield", "selectivity", "penalty ms (95 %)", "findings")
+    rows, stages, kinds = [], [], []
     for line in lines:
         figures, config = line["figures"], line["config"]
         penalty = figures["penalty_ms"]
@@ -65,6 +65,11 @@ def _barge_in(lines: Iterable[Line]) -> str:
                 ", ".join(f"{count} {name}" for name, count in figures["findings"].items()) or "none",
             )
         )
+        for kind in figures["kinds"]:
+            outcomes = ", ".join(f"{count} {name}" for name, count in kind["outcomes"].items())
+            kinds.append(
+                (where, config["reaction"], kind["kind"], kind["n"], kind["correct"], outcomes, kind["dip_ms"]["p50"])
+            )
         for name, label in STAGES:
             if spread := figures["stages"].get(name):
                 stages.append((where, config["reaction"], f"onset to {label}", *_columns(spread)))
@@ -72,7 +77,9 @@ def _barge_in(lines: Iterable[Line]) -> str:
             stages.append((where, config["reaction"], label, *_columns(figures[name])))
         stages.append((where, config["reaction"], "leaked after the decision", *_columns(figures["leaks"]["decision"])))
         stages.append((where, config["reaction"], "next reply's TTFA at the ear", *_columns(figures["next_ttfa_ms"])))
-    return f"{_table(header, rows)}\n\n{_table(('peer', 'reaction', 'ms', 'n', 'p50', 'p95', 'worst'), stages)}"
+    classes = ("peer", "reaction", "class", "n", "right", "outcomes", "dip p50 ms")
+    columns = ("peer", "reaction", "ms", "n", "p50", "p95", "worst")
+    return "\n\n".join((_table(header, rows), _table(classes, kinds), _table(columns, stages)))
 
 
 def _latency(lines: Iterable[Line]) -> str:
