@@ -30,7 +30,7 @@ def main() -> None:
     parser.add_argument("stage", choices=[*STAGES, "all"])
     parser.add_argument("--work", type=Path, default=Path(".cache/training"), help="work folder (%(default)s)")
     parser.add_argument("--out", type=Path, default=pipeline.ASSETS, help="where the voice is written (%(default)s)")
-    parser.add_argument("--hours", type=float, default=45.0, help="speech to synthesise (%(default)s)")
+    parser.add_argument("--hours", type=float, default=40.0, help="speech to synthesise (%(default)s)")
     parser.add_argument("--processes", type=int, default=2, help="workers for data and codes (%(default)s)")
     parser.add_argument("--threads", type=int, default=1, help="threads of each training process (%(default)s)")
     parser.add_argument("--sentences", type=int, help="evaluate on so many sentences instead of all")
