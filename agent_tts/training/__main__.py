@@ -37,6 +37,7 @@ def main() -> None:
     parser.add_argument("--settings", type=Path, help="JSON that overrides settings: {'codec': {'steps': 100}, ...}")
     arguments = parser.parse_args()
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(message)s", datefmt="%H:%M:%S")
+    logging.getLogger("faster_whisper").setLevel(logging.WARNING)
     overrides = json.loads(arguments.settings.read_text(encoding="utf-8")) if arguments.settings else {}
     plan = pipeline.Plan(
         work=arguments.work,

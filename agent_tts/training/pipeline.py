@@ -168,7 +168,7 @@ def trained_decoder(plan: Plan) -> SourceFilterDecoder:
     load_checkpoint(plan.work / "polish.pt", average=average)
     average.copy_to(decoder)
     with torch.no_grad():
-        decoder.head.bias += math.log(OUTPUT_GAIN)
+        decoder.head.bias.add_(math.log(OUTPUT_GAIN))
     return decoder.eval().requires_grad_(False)
 
 
