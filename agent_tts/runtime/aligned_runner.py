@@ -22,6 +22,8 @@ from agent_tts.config import AlignedConfig, EngineConfig
 from agent_tts.models.aligned import AlignedDualAR
 from agent_tts.models.aligned_checkpoint import load_aligned
 from agent_tts.models.sampling import draw, rank
+from agent_tts.models.stepper import Stepper
+from agent_tts.nn.threads import use_threads
 from agent_tts.runtime.aligned_text import AlignedText, AlignedWork
 from agent_tts.runtime.step import FloatPcm, Row, RowResult, StepPlan, StepResult, Work
 from agent_tts.text.phonemes import AlignedTextFrontEnd, shared_phonemizer
@@ -76,10 +78,11 @@ class AlignedRunner:
         self._num_threads = config.num_threads
         self._pool = KVPool(slow.num_layers, config.num_pages, config.page_size, slow.num_kv_heads, slow.head_dim)
         self._codec = decoder.init_state(config.max_slots)
+        self._stepper = Stepper(model.slow)
         self._slots: dict[int, _Slot] = {}
 
     def prepare_thread(self) -> None:
-        torch.set_num_threads(self._num_threads)
+        use_threads(self._num_threads)
         shared_phonemizer().warm()
         self._warm()
 
@@ -141,7 +144,9 @@ class AlignedRunner:
             [row.pages for row in rows], [row.num_past for row in rows], [1] * len(rows), window=self._window
         )
         inputs = self._model.frame_inputs(text, progress, previous)
-        return self._model.slow_step(inputs, view, torch.tensor([row.position for row in rows]))
+        positions = torch.tensor([row.position for row in rows])
+        hidden: Tensor = self._model.slow.norm(self._stepper.step(inputs, positions, view))
+        return hidden
 
     def _sample(self, slots: Sequence[_Slot], hidden: Tensor) -> tuple[Tensor, Tensor]:
         """From the hidden states [rows, slow dim]: how far each pointer moves [rows], and codes [rows, codebooks]."""
