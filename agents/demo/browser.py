@@ -67,9 +67,6 @@ async def hold_browser_call(
             except TimeoutError:
                 raise DemoError(f"'{stage}' took more than {stage_timeout_s:.0f} s.") from None
             narrate(stage)
-    for event in record.events:
-        if "at" in event:
-            event["start"] = recording.result().sample(event["at"])
     return recording.result(), record
 
 
@@ -89,9 +86,11 @@ def _routes(
         progress.put_nowait(body["event"].replace("_", " "))
 
     @router.post("/api/recording")
-    async def keep(request: Request, start_s: float, rate: int) -> None:
+    async def keep(request: Request, start_s: float, first: int, rate: int) -> None:
         samples = np.frombuffer(await request.body(), np.float32).reshape(2, -1)
         mouth, ear = (32767 * samples.clip(-1, 1)).astype(np.int16)
+        for event in record.events:
+            event["start"] = event.get("frame", first) - first
         recording.set_result(Recording(start_s, rate, mouth, ear))
         progress.put_nowait("recording received")
 
@@ -100,7 +99,7 @@ def _routes(
 
 @contextlib.asynccontextmanager
 async def _browser(url: str) -> Any:
-    with tempfile.TemporaryDirectory() as profile:
+    with tempfile.TemporaryDirectory(ignore_cleanup_errors=True) as profile:
         browser = await asyncio.create_subprocess_exec(
             find_browser(),
             *FLAGS,

@@ -28,11 +28,11 @@ export class Caller {
   async converse({ question, interruption, heardMs, answerMs, rounds, told }) {
     await this.#until(() => this.quietMs >= 600);
     for (let round = 0; round < rounds; round++) {
-      told("asks", { at: await this.#say(question) });
+      told("asks", { frame: await this.#say(question) });
       this.#reset();
       await this.#until(() => this.heardMs >= heardMs);
       this.#reset();
-      told("interrupts", { at: await this.#say(interruption) });
+      told("interrupts", { frame: await this.#say(interruption) });
       await this.#until(() => this.quietMs >= 600);
       this.#reset();
       await this.#until(() => this.heardMs >= 100);
@@ -43,14 +43,14 @@ export class Caller {
     told("hangs_up", {});
   }
 
-  // Speaks; resolves when it is said, with the agent's time at which it began.
+  // Speaks; resolves when it is said, with the sample of the audio clock at which it began.
   #say(buffer) {
     const source = this.line.context.createBufferSource();
     source.buffer = buffer;
     source.connect(this.mouth);
     const at = this.line.context.currentTime;
     source.start(at);
-    return new Promise((said) => (source.onended = () => said(at + this.line.clockOffset)));
+    return new Promise((said) => (source.onended = () => said(Math.round(at * this.line.context.sampleRate))));
   }
 
   #reset() {

@@ -10,7 +10,14 @@ export class Line extends EventTarget {
     this.context = new AudioContext({ sampleRate: 48000, latencyHint: "interactive" });
     this.blocks = [];
     this.keepAll = false;
-    this.clockOffset = null; // seconds of the agent's clock at AudioContext time 0
+    this.agentMinusPage = 0;
+    this.pageMinusAudio = Infinity;
+  }
+
+  // Seconds of the agent's clock at AudioContext time 0. The audio clock moves in jumps and may start late and catch up:
+  // the moment at which it lagged least counts, so this gets better while the call runs.
+  get clockOffset() {
+    return this.agentMinusPage + this.pageMinusAudio;
   }
 
   // Calls the agent with `stream` as the mouth. `tap` is where its sound can be had without the delay of a stream.
@@ -70,7 +77,7 @@ export class Line extends EventTarget {
       samples.set(block.mouth, block.frame - first);
       samples.set(block.ear, length + block.frame - first);
     }
-    return { samples, start_s: this.blocks[0].frame / this.context.sampleRate + this.clockOffset };
+    return { samples, first, start_s: first / this.context.sampleRate + this.clockOffset };
   }
 
   #emit(type, detail) {
@@ -93,28 +100,23 @@ export class Line extends EventTarget {
 
   #keep(block) {
     this.blocks.push(block);
+    this.pageMinusAudio = Math.min(this.pageMinusAudio, performance.now() / 1000 - this.context.currentTime);
     if (!this.keepAll && this.blocks.length * 128 > KEPT_S * this.context.sampleRate) this.blocks.shift();
     this.#emit("sound", { mouth: peak(block.mouth), ear: peak(block.ear), ms: (1000 * 128) / this.context.sampleRate });
   }
 
-  // Two steps: the agent's clock to the page's by the exchange with the shortest way there and back, and the page's to
-  // the audio clock, which moves in jumps: right after a jump it lags least.
+  // The agent's clock and the page's: the exchange with the shortest way there and back tells best.
   async #syncClock() {
     let shortest = Infinity;
-    let agentMinusPage = 0;
     for (let index = 0; index < 12; index++) {
       const sent = performance.now();
       const { now } = await (await fetch("api/clock")).json();
       const trip = performance.now() - sent;
       if (trip < shortest) {
         shortest = trip;
-        agentMinusPage = now - (sent + trip / 2) / 1000;
+        this.agentMinusPage = now - (sent + trip / 2) / 1000;
       }
     }
-    let pageMinusAudio = Infinity;
-    for (const end = performance.now() + 300; performance.now() < end; await new Promise((next) => setTimeout(next, 1)))
-      pageMinusAudio = Math.min(pageMinusAudio, performance.now() / 1000 - this.context.currentTime);
-    this.clockOffset = agentMinusPage + pageMinusAudio;
   }
 
   #between(name, from, to) {
