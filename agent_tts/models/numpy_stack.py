@@ -132,10 +132,11 @@ class NumpyStack:
         query *= self._scale
         parts = [np.matmul(query, run.transpose(1, 2, 0)) for run in keys]
         scores = parts[0] if len(parts) == 1 else np.concatenate(parts, axis=-1)
-        scores -= scores.max(axis=-1, keepdims=True)  # [kv_heads, heads of one kv head, context]
+        scores -= np.maximum.reduce(scores, axis=-1, keepdims=True)  # [kv_heads, heads of one kv head, context]
         np.exp(scores, out=scores)
-        scores /= scores.sum(axis=-1, keepdims=True)
-        return _mixed(scores, values).reshape(-1)
+        mixed = _mixed(scores, values)
+        mixed /= np.add.reduce(scores, axis=-1, keepdims=True)
+        return mixed.reshape(-1)
 
     def _norm(self, x: Array, weight: Array) -> Array:
         out = self._normed
