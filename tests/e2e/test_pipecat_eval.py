@@ -42,8 +42,7 @@ scenarios:
         audio: {interruption}
         send_after: {{event: bot_started_speaking, delay_ms: 2000}}
         expect:
-          - {{event: vad_user_started_speaking, within_ms: 5000}}
-          - {{event: bot_interrupted, within_ms: 5000}}
+          - {{event: user_transcription, text_contains: capital}}
           - {{event: llm_response, text_contains: Paris}}
           - {{event: bot_started_speaking}}
 """
@@ -100,3 +99,5 @@ async def evaluate(folder: Path) -> None:
                 session = EvalSession.from_scenario(scenario, address.replace("http", "ws") + "/ws")
                 result = await session.run()
     assert result.passed, result
+    seen = [event["type"] for event in result.events_seen]
+    assert "bot_interrupted" in seen[seen.index("bot_started_speaking") :], "the reply was cut off by the caller"
