@@ -15,7 +15,7 @@ from torch import Tensor, nn
 from agent_tts.config import ModelConfig
 from agent_tts.models import numpy_stack
 from agent_tts.models.decode_stack import DecodeStack, turned_over
-from agent_tts.models.numpy_stack import NumpyStack
+from agent_tts.models.numpy_stack import NumpyStack, RowStep
 from agent_tts.nn.attention import Transformer
 from agent_tts.nn.rope import Rotation
 
@@ -146,12 +146,18 @@ class AloneDecoder:
 
     def codes(self, hidden: Tensor, first: int, choose: Callable[[int, numpy_stack.Array], int]) -> list[int]:
         """As FastDecoder.codes() with hidden [1, slow dim]; `choose` is given logits [candidates]."""
-        self._step(self._project_in(hidden)[0].numpy(), 0)
+        x = self._begin(self._project_in(hidden)[0].numpy(), first)
         codes = [first]
         for position in range(1, len(self._places)):
-            x = self._step(self._embeddings[codes[-1]], position)
+            if position > 1:
+                (x,) = self._stack.forward([self._at(position, self._embeddings[codes[-1]])])
             codes.append(choose(position, self._stack.norm(x) @ self._head))
         return codes
 
-    def _step(self, x: numpy_stack.Array, position: int) -> numpy_stack.Array:
-        return self._stack.forward(x, self._angles[position], *self._places[position])
+    def _begin(self, hidden: numpy_stack.Array, first: int) -> numpy_stack.Array:
+        """Positions 0 and 1 in one pass: the semantic code is known before the first of them."""
+        steps = [self._at(0, hidden), self._at(1, self._embeddings[first])]
+        return self._stack.forward(steps)[1]
+
+    def _at(self, position: int, x: numpy_stack.Array) -> RowStep:
+        return RowStep(x, self._angles[position], *self._places[position])

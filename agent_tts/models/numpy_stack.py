@@ -37,6 +37,21 @@ MAX_ROWS = 8
 """Up to so many rows, one after the other is at least as fast as PyTorch's product with all of them."""
 
 
+class RowStep(NamedTuple):
+    """One new position of one row.
+
+    Attributes:
+        x: [dim].
+        angles: [head_dim / 2], the turn of each pair at this position.
+        keys, values: Of each layer all positions; the last place is the new position's and is written.
+    """
+
+    x: Array
+    angles: ComplexArray
+    keys: Sequence[Runs]
+    values: Sequence[Runs]
+
+
 class RowCache(Protocol):
     """The KV of one row."""
 
@@ -66,7 +81,7 @@ def fits(stack: DecodeStack) -> bool:
 
 
 class NumpyStack:
-    """One position of one row through all blocks. Not for two threads at once: its work arrays are reused."""
+    """Positions of single rows through all blocks. Not for two threads at once: its work arrays are reused."""
 
     def __init__(self, stack: DecodeStack) -> None:
         config = stack.config
@@ -81,32 +96,32 @@ class NumpyStack:
         self._up = np.empty(2 * config.ffn_dim, np.float32)
         self._out = np.empty(config.dim, np.float32)
 
-    def forward(self, x: Array, angles: ComplexArray, keys: Sequence[Runs], values: Sequence[Runs]) -> Array:
-        """Run the blocks.
+    def forward(self, steps: Sequence[RowStep]) -> list[Array]:
+        """Run the blocks for several positions, each layer for all of them before the next: its weights are read once.
 
-        Args:
-            x: [dim].
-            angles: [head_dim / 2], the turn of each pair at this position.
-            keys, values: Of each layer all positions; the last place is the new position's and is written here.
-
-        Returns:
-            [dim], before the final norm; a new array.
+        Steps of the same row must come in the order of their positions. Returns [dim] for each, before the final norm.
         """
-        x, out, ffn_dim = x.copy(), self._out, self._ffn_dim
+        xs = [step.x.copy() for step in steps]
         with np.errstate(over="ignore"):  # exp of a large number: the gate is 0, as it should be
-            for layer, layer_keys, layer_values in zip(self._layers, keys, values, strict=True):
-                np.dot(self._attend(layer, x, angles, layer_keys, layer_values), layer.wo, out=out)
-                x += out
-                np.dot(self._norm(x, layer.ffn_norm), layer.w13, out=self._up)
-                gate, up = self._up[:ffn_dim], self._up[ffn_dim:]
-                up *= gate
-                np.negative(gate, out=gate)
-                np.exp(gate, out=gate)
-                gate += 1.0
-                up /= gate
-                np.dot(up, layer.w2, out=out)
-                x += out
-        return x
+            for number, layer in enumerate(self._layers):
+                for x, step in zip(xs, steps, strict=True):
+                    self._block(layer, x, step.angles, step.keys[number], step.values[number])
+        return xs
+
+    def _block(self, layer: _Weights, x: Array, angles: ComplexArray, keys: Runs, values: Runs) -> None:
+        """Both branches of one block, added to x [dim] in place."""
+        out, ffn_dim = self._out, self._ffn_dim
+        np.dot(self._attend(layer, x, angles, keys, values), layer.wo, out=out)
+        x += out
+        np.dot(self._norm(x, layer.ffn_norm), layer.w13, out=self._up)
+        gate, up = self._up[:ffn_dim], self._up[ffn_dim:]
+        up *= gate
+        np.negative(gate, out=gate)
+        np.exp(gate, out=gate)
+        gate += 1.0
+        up /= gate
+        np.dot(up, layer.w2, out=out)
+        x += out
 
     def norm(self, x: Array) -> Array:
         """The final norm: [dim] -> [dim]; valid until the next call."""

@@ -11,7 +11,7 @@ from torch import Tensor
 
 from agent_tts.models import numpy_stack
 from agent_tts.models.decode_stack import DecodeStack
-from agent_tts.models.numpy_stack import MAX_ROWS, NumpyStack, RowCaches
+from agent_tts.models.numpy_stack import MAX_ROWS, NumpyStack, RowCaches, RowStep
 from agent_tts.nn.attention import KVCache, Transformer
 
 
@@ -32,4 +32,6 @@ class Stepper:
             return self._stack.forward(x, angles, cache)
         assert isinstance(angles, Tensor)
         rows = zip(x.numpy(), angles.squeeze(1).numpy(), cache.rows(), strict=True)
-        return torch.from_numpy(np.stack([self._alone.forward(row, turn, *kv.arrays()) for row, turn, kv in rows]))
+        return torch.from_numpy(
+            np.stack(self._alone.forward([RowStep(row, turn, *kv.arrays()) for row, turn, kv in rows]))
+        )

@@ -1,12 +1,13 @@
 """The two decode stacks give what the transformer gives, for one row and many, and leave the module usable."""
 
+import numpy as np
 import pytest
 import torch
 
 from agent_tts.cache.kv_pool import KVPool
 from agent_tts.config import TransformerConfig
 from agent_tts.models.decode_stack import DecodeStack
-from agent_tts.models.numpy_stack import NumpyStack, fits
+from agent_tts.models.numpy_stack import NumpyStack, RowStep, fits
 from agent_tts.nn.attention import Transformer
 
 CONFIGS = {
@@ -54,10 +55,26 @@ def test_numpy_stack_equals_the_transformer(name: str, pages: list[int]) -> None
     pool.k[:, new] = pool.v[:, new] = 7.0
     stack = DecodeStack(model)
     angles, alone = stack.angles(position), NumpyStack(stack)
-    out = alone.forward(x[0].numpy(), angles.numpy().reshape(-1), *view.arrays())
+    (out,) = alone.forward([RowStep(x[0].numpy(), angles.numpy().reshape(-1), *view.arrays())])
     torch.testing.assert_close(torch.from_numpy(out), expected, atol=1e-4, rtol=1e-4)
     torch.testing.assert_close(torch.from_numpy(alone.norm(out).copy()), expected_normed, atol=1e-4, rtol=1e-4)
     torch.testing.assert_close(pool.v, written, atol=1e-4, rtol=1e-4)
+
+
+@torch.inference_mode()
+def test_two_positions_of_one_row_in_one_pass_equal_two_passes() -> None:
+    model, pool, tables = prefilled(CONFIGS["slow"], 1)
+    x = torch.randn(1, 2, 24)
+    expected = model(x, torch.tensor([[9, 10]]), pool.view(tables, [9], [2]))[0]
+    pool.k[:, 9:11] = pool.v[:, 9:11] = 7.0
+    stack = DecodeStack(model)
+    steps = [
+        RowStep(x[0, step].numpy(), stack.angles(torch.tensor([9 + step])).numpy().reshape(-1), *view.arrays())
+        for step in range(2)
+        for view in [pool.view(tables, [9 + step], [1])]
+    ]
+    out = torch.from_numpy(np.stack(NumpyStack(stack).forward(steps)))
+    torch.testing.assert_close(out, expected, atol=1e-4, rtol=1e-4)
 
 
 def test_the_stacks_share_the_modules_weights() -> None:
