@@ -249,8 +249,14 @@ class EngineLoop:
             self._work_waits = False
 
     def _abort_all(self) -> None:
-        self._read_mail()
-        for request in list(self.scheduler.requests()):
-            request.stream.fail(EngineClosedError())
-            request.stop(FinishReason.ABORTED)
-        self._retire_stopped()
+        try:
+            self._read_mail()
+            for request in list(self.scheduler.requests()):
+                request.stream.fail(EngineClosedError())
+                request.stop(FinishReason.ABORTED)
+            self._retire_stopped()
+        finally:  # whoever could not be retired, because our books are broken, is told all the same
+            for request in self._live.values():
+                request.stream.fail(EngineClosedError("its thread has stopped"))
+            for on_retired in self._on_retired.values():
+                on_retired()

@@ -6,7 +6,7 @@ import random
 
 import pytest
 
-from agent_tts.errors import GenerationError
+from agent_tts.errors import EngineClosedError, GenerationError
 from agent_tts.runtime.request import Request, RequestState
 from agent_tts.types import FinishReason
 from tests.bench import Bench
@@ -207,3 +207,22 @@ def assert_codes_as_when_alone(bench: Bench, requests: list[Request], prompts: d
             alone.open(request.id, request.source.text, voice=request.voice)
             alone.run_dry()
             assert bench.runner.codes[request.id] == alone.runner.codes[request.id]
+
+
+async def test_when_our_own_books_break_callers_are_told_and_nobody_waits_for_ever(monkeypatch):
+    """An IndexError in retire() once killed the engine's thread, and its callers hung."""
+    bench = Bench()
+    first, second = bench.open("first", "hello there"), bench.open("second", "hello there")
+    bench.step()
+
+    def broken(request: Request) -> None:
+        raise IndexError("a bug of ours")
+
+    monkeypatch.setattr(bench.loop.scheduler, "retire", broken)
+    with pytest.raises(IndexError):
+        bench.loop.close()
+    for request in (first, second):
+        assert [await request.stream.next_chunk() for _ in range(2)], "what had been computed is still heard"
+        with pytest.raises(EngineClosedError):
+            await request.stream.next_chunk()
+    assert sorted(bench.retired) == ["first", "second"]
