@@ -102,7 +102,7 @@ def open_pth(path: Path) -> dict[str, GetTensor]:
     except Exception as error:  # torch.load has no error of its own: zip, pickle and runtime errors mean the same here
         raise CheckpointError(
             f"{path} ({path.stat().st_size} bytes) cannot be read as plain weights ({type(error).__name__}: "
-            f"{str(error).splitlines()[0]}). A complete file that was saved as a state dict is expected."
+            f"{str(error).partition(chr(10))[0]}). A complete file that was saved as a state dict is expected."
         ) from error
     if isinstance(data, dict) and isinstance(data.get("state_dict"), dict):
         data = data["state_dict"]

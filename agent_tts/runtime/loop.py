@@ -213,7 +213,7 @@ class EngineLoop:
 
     @contextlib.contextmanager
     def _failing(self, requests: list[Request]) -> Iterator[None]:
-        """Whatever is raised inside ends these requests, and only them. The one broad except of the package."""
+        """Whatever is raised inside ends these requests, and only them. The one place where a failed step stops spreading."""
         try:
             yield
         except Exception as error:
