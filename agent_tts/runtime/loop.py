@@ -213,7 +213,7 @@ class EngineLoop:
 
     @contextlib.contextmanager
     def _failing(self, requests: list[Request]) -> Iterator[None]:
-        """Whatever is raised inside ends these requests, and only them. The one place where a failed step stops spreading."""
+        """Whatever is raised inside ends these requests and no others: here a failed step stops spreading."""
         try:
             yield
         except Exception as error:
