@@ -103,6 +103,9 @@ class TtsMetrics:
         prompt_tokens, cached_tokens: Prompt positions, and those taken from the prefix cache.
         underruns: Times the (assumed) player needed a sample that did not exist yet.
         chunk_gap_p50_ms, chunk_gap_p95_ms, chunk_gap_max_ms: Time between chunks becoming available.
+        characters: Of the text that was pushed.
+        queue_ms: The first text that can be spoken reached the engine -> its first step began: what other utterances,
+            a full batch and the step in flight cost. Text that was not yet enough to speak is not counted.
     """
 
     utterance_id: str
@@ -124,6 +127,7 @@ class TtsMetrics:
     chunk_gap_max_ms: float | None
     characters: int = 0
     engine_cancellation_ms: float | None = None
+    queue_ms: float | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -20,13 +20,22 @@ class Bench:
     def __init__(self, runner: Runner | None = None, **config: Any) -> None:
         self.runner = runner or ToneRunner()
         self.clock = FakeClock()
-        self.loop = EngineLoop(self.runner, EngineConfig(**config))
+        self.loop = EngineLoop(self.runner, EngineConfig(**config), clock=self.clock)
         self.retired: list[str] = []
 
     def open(
         self, name: str, text: str = "", *, voice: str = "default", lead_ms: float = 1e9, end: bool = True
     ) -> Request:
-        request = Request(
+        request = self.request(name, voice=voice, lead_ms=lead_ms)
+        self.loop.submit(request, lambda: self.retired.append(name))
+        self.loop.post(request, lambda: request.source.push(text))
+        if end:
+            self.loop.post(request, request.source.end)
+        return request
+
+    def request(self, name: str, *, voice: str = "default", lead_ms: float = 1e9) -> Request:
+        """One that nobody has submitted yet."""
+        return Request(
             id=name,
             voice=voice,
             sampling=SamplingParams(),
@@ -37,11 +46,6 @@ class Bench:
             max_frames=10_000,
             frame_ms=FRAME_MS,
         )
-        self.loop.submit(request, lambda: self.retired.append(name))
-        self.loop.post(request, lambda: request.source.push(text))
-        if end:
-            self.loop.post(request, request.source.end)
-        return request
 
     def abort(self, request: Request) -> None:
         if request.stream.abort():

@@ -5,7 +5,6 @@ abort() has dropped the audio here before its message leaves; what was on its wa
 
 from __future__ import annotations
 
-import time
 from collections.abc import Callable
 from dataclasses import replace
 from typing import Protocol
@@ -134,6 +133,7 @@ class RemoteLine:
             mine,
             rtf=rtf,
             ttfa_first_frame_ms=engine.ttfa_first_frame_ms if engine else None,
+            queue_ms=engine.queue_ms if engine else None,
             engine_cancellation_ms=engine.cancellation_latency_ms if engine else None,
         )
 
@@ -142,5 +142,5 @@ class RemoteLine:
             self.finish_reason = reason
 
     def _retire(self) -> None:
-        self.stream.timing.released_s = time.monotonic()
+        self.stream.note_released()
         self._on_retired()

@@ -96,8 +96,9 @@ def stats_to_json(stats: EngineStats) -> dict[str, Any]:
 
 
 def stats_from_json(value: Any) -> EngineStats:
+    """What this version knows of them; a newer server may say more."""
     try:
-        return EngineStats(**value)
+        return EngineStats(**{name: value[name] for name in EngineStats.__slots__ if name in value})
     except TypeError as error:
         raise ProtocolError("stats that are not whole") from error
 
@@ -107,8 +108,10 @@ def metrics_to_json(metrics: TtsMetrics) -> dict[str, Any]:
 
 
 def metrics_from_json(value: Any) -> TtsMetrics:
+    """What this version knows of them; a newer server may say more."""
     try:
-        return TtsMetrics(**value | {"finish_reason": FinishReason(value["finish_reason"])})
+        known = {name: value[name] for name in TtsMetrics.__slots__ if name in value}
+        return TtsMetrics(**known | {"finish_reason": FinishReason(value["finish_reason"])})
     except (TypeError, KeyError, ValueError) as error:
         raise ProtocolError("metrics that are not whole") from error
 

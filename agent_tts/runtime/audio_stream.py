@@ -118,6 +118,18 @@ class AudioStream:
 
     # -- any thread ---------------------------------------------------------------------------------------------------
 
+    def now(self) -> float:
+        """Seconds of the one clock that all moments of this utterance are read from."""
+        return self._now()
+
+    def note_text(self) -> None:
+        """The caller pushed text."""
+        self.timing.text_pushed(self._now())
+
+    def note_released(self) -> None:
+        """Everything the utterance held is back."""
+        self.timing.released_s = self._now()
+
     def abort(self) -> bool:
         """Drop what was not delivered and deliver nothing more. False when it had ended or been aborted before."""
         with self._lock:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import secrets
-import time
 from collections.abc import Callable
 
 from agent_tts.config import EngineConfig
@@ -33,7 +32,7 @@ class LocalLine:
 
     def open(self, on_retired: Callable[[], None]) -> None:
         def retired() -> None:
-            self.stream.timing.released_s = time.monotonic()
+            self.stream.note_released()
             on_retired()
 
         self._loop.submit(self._request, retired)

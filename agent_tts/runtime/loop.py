@@ -38,14 +38,24 @@ class LoopCounters:
     failed: int = 0
 
 
+@dataclass(frozen=True, slots=True)
+class _Letter:
+    """Something to do on the loop's thread, and when it was asked for."""
+
+    request: Request
+    message: Callable[[], None]
+    posted_s: float
+
+
 class EngineLoop:
     """Drives one runner. Owns the scheduler and every request until it is retired."""
 
-    def __init__(self, runner: Runner, config: EngineConfig) -> None:
+    def __init__(self, runner: Runner, config: EngineConfig, *, clock: Callable[[], float] = time.monotonic) -> None:
         self.runner = runner
         self.scheduler = Scheduler(config)
         self.counters = LoopCounters()
-        self._mailbox: deque[tuple[Request, Callable[[], None]]] = deque()
+        self._now = clock
+        self._mailbox: deque[_Letter] = deque()
         self._wake = threading.Condition()
         self._work_waits = False
         self._closing = False
@@ -68,10 +78,11 @@ class EngineLoop:
 
     def post(self, request: Request, message: Callable[[], None]) -> None:
         """Run `message` on the loop's thread before the next step. If it raises, `request` fails and no other."""
-        if self._closing:
-            raise EngineClosedError
-        self._mailbox.append((request, message))
-        self.wake()
+        with self._wake:  # what is taken here is read, if not before a step, then when the thread ends
+            if self._closing:
+                raise EngineClosedError
+            self._mailbox.append(_Letter(request, message, self._now()))
+            self._notify()
 
     def abort(self, request: Request) -> None:
         """Ask for the end. Harmless when late or repeated. Pages come back in the next step, in retire()."""
@@ -80,8 +91,7 @@ class EngineLoop:
 
     def wake(self) -> None:
         with self._wake:
-            self._work_waits = True
-            self._wake.notify()
+            self._notify()
 
     def start(self) -> None:
         self._thread = threading.Thread(target=self._drive, name="agent-tts-engine", daemon=True)
@@ -95,8 +105,7 @@ class EngineLoop:
 
     def close(self) -> None:
         """Stop the thread after the step in flight; every live request is aborted. Blocks until it has ended."""
-        self._closing = True
-        self.wake()
+        self._refuse_mail()
         if self._thread is not None:
             self._thread.join()
         else:
@@ -128,7 +137,9 @@ class EngineLoop:
     def run(self, plan: StepPlan) -> StepResult | None:
         """Let the runner compute; None when it failed, and then this step's requests have failed and no others."""
         requests = [self._live[row.request_id] for row in plan.rows]
-        started = time.perf_counter()
+        began_s, started = self._now(), time.perf_counter()
+        for request in requests:
+            request.stream.timing.step_begun(began_s)
         result: StepResult | None = None
         with self._failing(requests):
             result = self.runner.run(plan)
@@ -159,11 +170,14 @@ class EngineLoop:
 
     def _read_mail(self) -> None:
         while self._mailbox:
-            request, message = self._mailbox.popleft()
+            letter = self._mailbox.popleft()
+            request = letter.request
             if request.state is RequestState.RETIRED:
                 continue
             with self._failing([request]):
-                message()
+                letter.message()
+                if request.source.readiness() is Readiness.CAN_STEP:
+                    request.stream.timing.step_possible(letter.posted_s)
 
     def _apply(self, request: Request, result: RowResult) -> None:
         if request.stopped:
@@ -238,9 +252,18 @@ class EngineLoop:
                 if not self.step():
                     self._sleep()
         finally:  # also when an assertion of ours ends the thread: nobody may wait for audio that will never come
-            self._closing = True
+            self._refuse_mail()
             self._prepared.set()
             self._abort_all()
+
+    def _refuse_mail(self) -> None:
+        with self._wake:
+            self._closing = True
+            self._notify()
+
+    def _notify(self) -> None:
+        self._work_waits = True
+        self._wake.notify()
 
     def _sleep(self) -> None:
         with self._wake:

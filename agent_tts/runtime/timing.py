@@ -13,6 +13,9 @@ class UtteranceTiming:
     """Moments (seconds of the engine's clock) and sums of one utterance. None = has not happened."""
 
     first_text_s: float | None = None
+    ready_s: float | None = None
+    """The text with which the first step became possible was handed over."""
+    first_step_s: float | None = None
     first_frame_s: float | None = None
     first_chunk_s: float | None = None
     last_chunk_s: float | None = None
@@ -21,6 +24,18 @@ class UtteranceTiming:
     leading_silence_ms: float | None = None
     chunk_gaps_ms: list[float] = field(default_factory=list)
     underruns: int = 0
+
+    def text_pushed(self, now_s: float) -> None:
+        if self.first_text_s is None:
+            self.first_text_s = now_s
+
+    def step_possible(self, since_s: float) -> None:
+        if self.ready_s is None:
+            self.ready_s = since_s
+
+    def step_begun(self, now_s: float) -> None:
+        if self.first_step_s is None:
+            self.first_step_s = now_s
 
     def frame_decoded(self, now_s: float) -> None:
         if self.first_frame_s is None:
@@ -37,6 +52,12 @@ class UtteranceTiming:
         if moment_s is None or self.first_text_s is None:
             return None
         return 1000 * (moment_s - self.first_text_s)
+
+    def queue_ms(self) -> float | None:
+        """How long the engine had other things to do before it began with this utterance."""
+        if self.ready_s is None or self.first_step_s is None:
+            return None
+        return 1000 * (self.first_step_s - self.ready_s)
 
     def cancellation_latency_ms(self) -> float | None:
         if self.abort_s is None or self.released_s is None:
@@ -85,4 +106,5 @@ def summarise(
         chunk_gap_p95_ms=percentile(timing.chunk_gaps_ms, 0.95),
         chunk_gap_max_ms=max(timing.chunk_gaps_ms, default=None),
         characters=counts.characters,
+        queue_ms=timing.queue_ms(),
     )

@@ -57,6 +57,7 @@ class EngineReply:
             return {}
         return {
             "ttfa_first_frame_ms": metrics.ttfa_first_frame_ms,
+            "queue_ms": metrics.queue_ms,
             "rtf_compute": metrics.rtf,
             "generated_ms": metrics.generated_audio_ms,
             "delivered_ms": metrics.delivered_audio_ms,

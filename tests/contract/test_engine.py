@@ -1,4 +1,4 @@
-"""What an Engine owes its caller, on the real loop and thread with a model that sings, through each of its doors."""
+"""What an Engine owes its caller beyond what any TTS does (test_any_tts.py), through each of its doors, on a tone."""
 
 from __future__ import annotations
 
@@ -9,12 +9,11 @@ import threading
 
 import pytest
 
-from agent_tts import Engine, EngineConfig, FinishReason, SamplingParams
+from agent_tts import Engine, EngineConfig, FinishReason
 from agent_tts.errors import (
     ConfigError,
     EngineBusyError,
     EngineClosedError,
-    GenerationError,
     TextAfterEndError,
     UnknownVoiceError,
 )
@@ -61,23 +60,6 @@ async def test_text_becomes_20_ms_chunks_of_one_utterance(engine):
     assert chunks[-1].is_final
     assert chunks[-1].text_end == len("hello there")
     assert all(len(chunk.pcm) == 480 for chunk in chunks)
-
-
-@pytest.mark.parametrize("text", ["", "   ", "\n"])
-async def test_text_with_nothing_to_say_ends_without_audio(engine, text):
-    assert await say(engine, text) == []
-
-
-async def test_text_word_by_word_gives_the_same_codes_as_all_at_once(engine, runner):
-    sampling = SamplingParams(seed=5)
-    await say(engine, "one two three four", sampling=sampling, utterance_id="whole")
-    async with engine.utterance(sampling=sampling, utterance_id="words") as utterance:
-        for word in ("one", " tw", "o three", " four"):
-            utterance.push_text(word)
-            await asyncio.sleep(0)
-        utterance.end_text()
-        assert len([chunk async for chunk in utterance]) == 33
-    assert runner.codes["whole"] == runner.codes["words"]
 
 
 async def test_several_utterances_do_not_mix(engine):
@@ -251,13 +233,6 @@ async def test_an_id_can_be_used_again_but_not_twice_at_once(engine):
         engine.utterance(utterance_id="same")
 
 
-async def test_a_failing_model_fails_one_utterance_and_the_next_is_well(engine, runner):
-    runner.fail_on = lambda row: row.request_id == "bad"
-    with pytest.raises(GenerationError):
-        await say(engine, "hello", utterance_id="bad")
-    assert await say(engine, "hello", utterance_id="good")
-
-
 async def test_two_engines_in_one_process(engine):
     async with in_process(ToneRunner(frequency_hz=200)) as second:
         mine, other = await asyncio.gather(say(engine, "hello"), say(second, "hello"))
@@ -273,6 +248,22 @@ async def test_metrics_come_once_for_each_utterance_on_the_event_loop(engine):
     await say(engine, "one", utterance_id="c")
     await asyncio.sleep(0)
     assert sorted(seen, key=lambda item: item[0]) == [("a", threading.main_thread()), ("b", threading.main_thread())]
+
+
+async def test_an_utterance_that_waits_for_a_slot_says_how_long(open_engine, runner):
+    async with open_engine(runner, EngineConfig(max_slots=1)) as engine:
+        first, second = engine.utterance(lead_ms=60_000), engine.utterance(lead_ms=60_000)
+        first.push_text("hello ")
+        await anext(aiter(first))
+        second.push_text("hello ")
+        second.end_text()
+        first.end_text()
+        assert len([chunk async for chunk in second]) == 9
+        queued, at_once = await second.released(), await first.abort().released()
+        assert 0 <= at_once.queue_ms <= at_once.ttfa_playable_ms
+        assert at_once.queue_ms < queued.queue_ms <= queued.ttfa_playable_ms
+        never = engine.utterance()
+        assert (await never.abort().released()).queue_ms is None
 
 
 async def test_metrics_of_a_finished_utterance_add_up(engine):

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
 import random
+import threading
 
 import pytest
 
@@ -109,6 +111,27 @@ def test_more_requests_than_slots_take_turns():
     requests = [bench.open(f"r{index}", "one two") for index in range(5)]
     bench.run_dry()
     assert all(request.finish_reason is FinishReason.COMPLETED for request in requests)
+
+
+def test_queueing_begins_with_text_that_can_be_spoken_and_ends_with_the_first_step():
+    bench = Bench(max_slots=1)
+    first = bench.open("first", "one")
+    bench.clock.advance_ms(30)
+    second = bench.open("second", "hel", end=False)
+    bench.clock.advance_ms(500)
+    bench.loop.post(second, lambda: second.source.push("lo "))
+    bench.clock.advance_ms(70)
+    bench.step()
+    bench.abort(first)
+    bench.clock.advance_ms(40)
+    bench.step()
+    assert first.stream.timing.queue_ms() == pytest.approx(600), "30 + 500 + 70: nothing ran before"
+    assert second.stream.timing.queue_ms() == pytest.approx(110), "half a word is not yet to be spoken"
+    bench.abort(second)
+    never = bench.open("never", "hel", end=False)
+    bench.abort(never)
+    bench.run_dry()
+    assert never.stream.timing.queue_ms() is None
 
 
 def test_a_failing_step_fails_its_own_requests_and_no_others():
@@ -226,3 +249,25 @@ async def test_when_our_own_books_break_callers_are_told_and_nobody_waits_for_ev
         with pytest.raises(EngineClosedError):
             await request.stream.next_chunk()
     assert sorted(bench.retired) == ["first", "second"]
+
+
+def test_what_is_handed_over_while_the_engine_closes_is_refused_or_given_back():
+    """Callers that open while the thread ends: each is told, or gets its release; nobody waits for ever."""
+    for _ in range(20):
+        bench, taken = Bench(), []
+        bench.loop.start()
+
+        def keep_opening(who: str, bench: Bench = bench, taken: list[str] = taken) -> None:
+            with contextlib.suppress(EngineClosedError):
+                for number in range(1000):
+                    name = f"{who}-{number}"
+                    bench.loop.submit(bench.request(name), lambda name=name: bench.retired.append(name))
+                    taken.append(name)
+
+        callers = [threading.Thread(target=keep_opening, args=(who,)) for who in ("one", "two")]
+        for caller in callers:
+            caller.start()
+        bench.loop.close()
+        for caller in callers:
+            caller.join()
+        assert sorted(bench.retired) == sorted(taken)

@@ -85,6 +85,9 @@ def test_orders_metrics_and_stats_arrive_as_they_left():
     counted = {item.name: None for item in fields(TtsMetrics)} | {"finish_reason": FinishReason.LENGTH}
     metrics = TtsMetrics(**counted)
     assert values.metrics_from_json(values.metrics_to_json(metrics)) == metrics
+    newer = {"something_new": 1}
+    assert values.metrics_from_json(values.metrics_to_json(metrics) | newer) == metrics
+    assert values.stats_from_json(values.stats_to_json(stats) | newer) == stats
 
 
 @pytest.mark.parametrize(
