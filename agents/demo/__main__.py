@@ -28,11 +28,12 @@ def main() -> int:
     logger.remove()
     logger.add(sys.stderr, level="DEBUG" if arguments.verbose else "ERROR")
     from agent_tts import AgentTTSError
+    from agents.demo.chromium import MissingBrowserError
     from agents.demo.run import DemoError, open_page, play
 
     try:
         return asyncio.run(open_page(arguments) if arguments.open else play(arguments))
-    except (DemoError, AgentTTSError) as error:
+    except (DemoError, AgentTTSError, MissingBrowserError) as error:
         print(f"The demo failed: {error}", file=sys.stderr)
         return 1
     except KeyboardInterrupt:

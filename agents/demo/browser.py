@@ -7,9 +7,6 @@ audio clock, and posts the recording here. Needs `chromium` on the PATH (Debian:
 from __future__ import annotations
 
 import asyncio
-import contextlib
-import shutil
-import tempfile
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -21,27 +18,9 @@ from fastapi.responses import FileResponse
 
 from agent_tts import Engine
 from agents.demo.analysis import Recording
+from agents.demo.chromium import browser_at
 from agents.demo.conversation import DemoError, Record, agent_server, watch
 from agents.pipecat_agent import AgentConfig
-
-NAMES = ("chromium", "chromium-browser", "google-chrome")
-FLAGS = (
-    "--headless=new",
-    "--no-sandbox",
-    "--no-first-run",
-    "--autoplay-policy=no-user-gesture-required",
-    "--allow-loopback-in-peer-connection",
-    "--disable-features=WebRtcHideLocalIpsWithMdns",
-    "--host-resolver-rules=MAP * ~NOTFOUND , EXCLUDE 127.0.0.1",
-)
-
-
-def find_browser() -> str:
-    """The browser's command. Raises DemoError that says how to get one."""
-    for name in NAMES:
-        if (path := shutil.which(name)) is not None:
-            return path
-    raise DemoError(f"no browser found, looked for {', '.join(NAMES)} (Debian: apt-get install chromium).")
 
 
 async def hold_browser_call(
@@ -59,7 +38,7 @@ async def hold_browser_call(
     recording: asyncio.Future[Recording] = asyncio.get_running_loop().create_future()
     more = _routes(speech, record, progress, recording)
     server = agent_server(engine, config, on_call=lambda call: watch(call, engine, record), more=more)
-    async with server as address, _browser(f"{address}/?rounds={rounds}&heard_ms={heard_ms:.0f}"):
+    async with server as address, browser_at(f"{address}/?rounds={rounds}&heard_ms={heard_ms:.0f}"):
         stage = "starting the browser"
         while not recording.done():
             try:
@@ -95,21 +74,3 @@ def _routes(
         progress.put_nowait("recording received")
 
     return router
-
-
-@contextlib.asynccontextmanager
-async def _browser(url: str) -> Any:
-    with tempfile.TemporaryDirectory(ignore_cleanup_errors=True) as profile:
-        browser = await asyncio.create_subprocess_exec(
-            find_browser(),
-            *FLAGS,
-            f"--user-data-dir={profile}",
-            url,
-            stdout=asyncio.subprocess.DEVNULL,
-            stderr=asyncio.subprocess.DEVNULL,
-        )
-        try:
-            yield browser
-        finally:
-            browser.terminate()
-            await browser.wait()

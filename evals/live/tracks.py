@@ -37,9 +37,10 @@ class Frame:
     pcm: Pcm
 
 
-def recording(mouth: Sequence[Frame], ear: Sequence[Frame]) -> Tracks:
-    """Lay both out on one clock."""
-    mouth_s, ear_s = spoken_s(mouth), arrived_s(ear)
+def recording(
+    mouth: Sequence[Frame], mouth_s: npt.NDArray[np.float64], ear: Sequence[Frame], ear_s: npt.NDArray[np.float64]
+) -> Tracks:
+    """Lay both out on one clock, each frame where it began to sound."""
     begin_s = min(at_s[0] for at_s in (mouth_s, ear_s) if len(at_s))
     laid = [_laid_out(mouth, mouth_s - begin_s), _laid_out(ear, ear_s - begin_s)]
     length = max(map(len, laid))
