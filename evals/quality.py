@@ -1,7 +1,8 @@
 """Quality: is what was said understood, by machines that listen, and does streamed text cost anything?
 
-Every sentence is spoken twice, with its text whole and with the text streamed word by word, and judged on its own.
-Counted: word and character errors over all sentences, with bootstrap intervals resampled by sentence. Judges are never
+Every sentence is spoken twice by each voice, with its text whole and with the text streamed word by word, and judged
+on its own. Counted: word and character errors over all sentences, with bootstrap intervals resampled by sentence; a
+guessed opinion score; cosines between speakers, with the floor that other people's voices reach. Judges are never
 averaged. Counted out: nothing; a reply that is empty, truncated or runaway fails the run and its words count as lost.
 """
 
@@ -9,6 +10,7 @@ from __future__ import annotations
 
 import argparse
 import asyncio
+import wave
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -23,24 +25,27 @@ from evals.judges import (
     JudgeUnavailableError,
     Listener,
     Moonshine,
-    SpeakerSimilarity,
+    VoicePrints,
     Wave,
     normaliser,
 )
 from evals.metrics_audio import as_float
 from evals.metrics_latency import failures
 from evals.metrics_quality import Heard, QualitySummary, against, compare_texts, summarise
-from evals.metrics_stats import bootstrap
+from evals.metrics_stats import Interval, bootstrap
 from evals.metrics_stream import ReplyRecord
 from evals.outcome import Gate, Outcome, finish, progress, table
 from evals.page_quality import write_report
 from evals.peers.base import PeerUnavailableError
 from evals.peers.registry import ABILITIES, add_options, make_peer
+from evals.recording import read
+from evals.speakers import against_all, other_people, pairwise, same_voice
 from evals.speaking import Manner, speak
 from evals.texts import SENTENCES, at_once, llm_pace, sentences
 
 HARD = SENTENCES.with_name("hard_cases.txt")
 UNPACED_MS = 600_000.0
+QUICK = 8
 STREAM_TOKENS_PER_S = 60.0
 MODES = ("whole", "streamed")
 MAX_HALF_WRONG = 0.15
@@ -60,6 +65,8 @@ class Judged:
 def main(argv: Sequence[str] | None = None) -> int:
     options = _parser().parse_args(argv)
     options.lead_ms = options.lead_ms or UNPACED_MS
+    options.voices = options.voices or [options.voice]
+    options.n = min(options.n, QUICK) if options.quick else options.n
     try:
         judged = _judge(asyncio.run(_speak_all(options)), options)
     except (PeerUnavailableError, JudgeUnavailableError) as error:
@@ -84,11 +91,17 @@ async def _speak_all(options: argparse.Namespace) -> dict[str, list[ReplyRecord]
     await peer.open()
     try:
         return {
-            mode: [await speak(peer, text, Manner(ways[mode], options.voice), load=mode) for text in texts]
+            way(options, mode, voice): [await speak(peer, text, Manner(ways[mode], voice), load=mode) for text in texts]
+            for voice in options.voices
             for mode in options.modes
         }
     finally:
         await peer.close()
+
+
+def way(options: argparse.Namespace, mode: str, voice: str) -> str:
+    """Name of one way of speaking: the voice is in it where there are several."""
+    return mode if len(options.voices) == 1 else f"{mode}, {voice}"
 
 
 def _judge(records: dict[str, list[ReplyRecord]], options: argparse.Namespace) -> Judged:
@@ -104,7 +117,7 @@ def _judge(records: dict[str, list[ReplyRecord]], options: argparse.Namespace) -
             judged.heard[listener.name, mode] = _listen(listener, spoken, normalise)
     if not judged.heard:
         raise JudgeUnavailableError(f"no judge is installed; {'; '.join(judged.not_measured)}")
-    _score(judged)
+    _score(judged, options)
     return judged
 
 
@@ -117,23 +130,54 @@ def _listen(listener: Listener, records: list[ReplyRecord], normalise: Callable[
     return heard
 
 
-def _score(judged: Judged) -> None:
-    """DistillMOS of each mode; similarity of the streamed to the whole text's voice."""
+def _score(judged: Judged, options: argparse.Namespace) -> None:
+    """DistillMOS of each way of speaking; whose voice it is."""
+    for score in (_opinions, _voices):
+        try:
+            judged.scores |= score(judged.records, options)
+        except JudgeUnavailableError as error:
+            judged.not_measured.append(str(error))
+
+
+def _opinions(records: dict[str, list[ReplyRecord]], options: argparse.Namespace) -> dict[str, list[float]]:
+    mos = DistillMos()
+    return {
+        f"DistillMOS, {name}": [mos.score(_resampled(item)) for item in spoken if len(item.pcm)]
+        for name, spoken in records.items()
+    }
+
+
+def _voices(records: dict[str, list[ReplyRecord]], options: argparse.Namespace) -> dict[str, list[float]]:
+    """Similarity of each way of speaking to itself, to whole text, to a reference, and to other people."""
+    prints = VoicePrints()
+    strangers = [prints.embed(_recording(path)) for path in other_people(options.others)]
+    target = [prints.embed(_recording(options.reference))] if options.reference else []
+    embedded = {
+        name: [prints.embed(_resampled(item)) if len(item.pcm) else None for item in spoken]
+        for name, spoken in records.items()
+    }
+    found: dict[str, list[float]] = {}
+    for name, every in embedded.items():
+        heard = [one for one in every if one is not None]
+        found[f"similarity, {name}: same voice"] = same_voice(heard)
+        found[f"similarity, {name}: to the reference"] = against_all(heard, target)
+        found[f"similarity, {name}: floor, other people ({len(strangers)})"] = against_all(heard, strangers)
+    for voice in options.voices:
+        whole, streamed = (way(options, mode, voice) for mode in MODES)
+        if whole in embedded and streamed in embedded:
+            found[f"similarity, {whole}: to streamed"] = pairwise(embedded[whole], embedded[streamed])
+    return {name: values for name, values in found.items() if values}
+
+
+def _recording(path: Path) -> Wave:
+    """A WAV file as judges want it; channels are mixed."""
+    import soxr
+
     try:
-        mos = DistillMos()
-        for mode, records in judged.records.items():
-            judged.scores[f"distillmos {mode}"] = [mos.score(_resampled(item)) for item in records if len(item.pcm)]
-    except JudgeUnavailableError as error:
-        judged.not_measured.append(str(error))
-    try:
-        voices = SpeakerSimilarity()
-        if all(mode in judged.records for mode in MODES):
-            pairs = zip(judged.records["whole"], judged.records["streamed"], strict=True)
-            judged.scores["similarity whole to streamed"] = [
-                voices.similarity(_resampled(a), _resampled(b)) for a, b in pairs if len(a.pcm) and len(b.pcm)
-            ]
-    except JudgeUnavailableError as error:
-        judged.not_measured.append(str(error))
+        samples, rate = read(path)
+    except (OSError, ValueError, wave.Error) as error:
+        raise JudgeUnavailableError(f"recording {path.name}: {error}") from error
+    return np.asarray(soxr.resample(as_float(samples).mean(axis=1), rate, RATE), np.float32)
 
 
 def _resampled(record: ReplyRecord) -> Wave:
@@ -143,7 +187,7 @@ def _resampled(record: ReplyRecord) -> Wave:
 
 
 def _print(options: argparse.Namespace, summaries: list[QualitySummary], judged: Judged) -> None:
-    print(f"\n{options.peer}, voice {options.voice}\n")
+    print(f"\n{options.peer}, voice {', '.join(options.voices)}\n")
     rows = [
         (item.judge, item.mode, item.n, item.exact, *_percent(item.wer), *_percent(item.cer), item.half_wrong)
         for item in summaries
@@ -168,13 +212,14 @@ def _percent(interval: Any) -> tuple[float | None, str]:
 
 def _outcome(options: argparse.Namespace, summaries: list[QualitySummary], judged: Judged) -> Outcome:
     figures: dict[str, Any] = {f"{item.judge} {item.mode}": item.as_dict() for item in summaries}
-    for judge in {name for name, _ in judged.heard}:
-        if all((judge, mode) in judged.heard for mode in MODES):
-            found = against(judged.heard[judge, "whole"], judged.heard[judge, "streamed"])
+    for judge in dict.fromkeys(name for name, _ in judged.heard):
+        for voice in options.voices:
+            whole, streamed = (judged.heard.get((judge, way(options, mode, voice))) for mode in MODES)
+            found = against(whole, streamed) if whole and streamed else None
             if found is not None:
-                change = found.change
-                figures[f"{judge} word errors a sentence, streamed - whole"] = [change.value, change.low, change.high]
-    figures |= {name: [*_triple(values)] for name, values in judged.scores.items()}
+                name = f"{judge} word errors a sentence, streamed - whole"
+                figures[name if len(options.voices) == 1 else f"{name}, {voice}"] = _interval(found.change)
+    figures |= {name: _interval(bootstrap(values)) for name, values in judged.scores.items()}
     bad = failures([record for records in judged.records.values() for record in records])
     half_wrong = max((item.half_wrong for item in summaries if item.judge == summaries[0].judge), default=0)
     limit = int(MAX_HALF_WRONG * summaries[0].n)
@@ -187,7 +232,7 @@ def _outcome(options: argparse.Namespace, summaries: list[QualitySummary], judge
         evaluation="quality",
         peer=options.peer,
         config={
-            "voice": options.voice,
+            "voices": options.voices,
             "n": summaries[0].n,
             "hard": options.hard,
             "model": options.model,
@@ -201,15 +246,18 @@ def _outcome(options: argparse.Namespace, summaries: list[QualitySummary], judge
     )
 
 
-def _triple(values: list[float]) -> tuple[float, float, float] | tuple[()]:
-    interval = bootstrap(values)
-    return () if interval is None else (interval.value, interval.low, interval.high)
+def _interval(interval: Interval | None) -> list[float]:
+    return [] if interval is None else [interval.value, interval.low, interval.high]
 
 
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="python -m evals quality", description=(__doc__ or "").splitlines()[0])
     add_options(parser)
     parser.add_argument("-n", type=int, default=40, help="sentences (default 40; 150 or more for claims below 1 %%)")
+    parser.add_argument("--quick", action="store_true", help=f"{QUICK} sentences: does it run, not how good is it")
+    parser.add_argument("--voices", nargs="+", default=None, help="several voices, each judged on its own")
+    parser.add_argument("--reference", type=Path, default=None, help="WAV of the person who was cloned")
+    parser.add_argument("--others", type=Path, default=None, help="folder of WAVs of other people: the floor")
     parser.add_argument("--hard", action="store_true", help="numbers, dates, initialisms, names, tongue twisters")
     parser.add_argument("--sentences-file", type=Path, default=None, help="your own sentences, one a line")
     parser.add_argument("--modes", nargs="+", choices=MODES, default=list(MODES))

@@ -97,7 +97,7 @@ def _latency(lines: Iterable[Line]) -> str:
     return _table(header, rows)
 
 
-def _quality(lines: Iterable[Line]) -> str:
+def _quality(lines: Sequence[Line]) -> str:
     rows = []
     for line in lines:
         for name, found in line["figures"].items():
@@ -105,7 +105,14 @@ def _quality(lines: Iterable[Line]) -> str:
                 wer, cer = (_interval(found[rate]) for rate in ("wer", "cer"))
                 which = "hard cases" if line["config"]["hard"] else "plain sentences"
                 rows.append((line["peer"], which, name, found["n"], found["exact"], wer, cer, found["half_wrong"]))
-    return _table(("peer", "sentences", "judge, text", "n", "exact", "WER %", "CER %", "half wrong"), rows)
+    scores = [
+        (line["peer"], "hard cases" if line["config"]["hard"] else "plain sentences", name, *found)
+        for line in lines
+        for name, found in line["figures"].items()
+        if isinstance(found, list) and found
+    ]
+    errors = _table(("peer", "sentences", "judge, text", "n", "exact", "WER %", "CER %", "half wrong"), rows)
+    return "\n\n".join((errors, _table(("peer", "sentences", "score", "mean", "95 % from", "to"), scores)))
 
 
 def _prefix(lines: Iterable[Line]) -> str:

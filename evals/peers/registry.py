@@ -10,8 +10,9 @@ from pathlib import Path
 from evals.peers.base import Abilities, Peer
 from evals.peers.engine import EnginePeer
 from evals.peers.fish_live import FishLivePeer
-from evals.peers.libraries import EspeakPeer, HibariPeer, KokoroPeer, PiperPeer
-from evals.peers.sentences import BY_SENTENCE
+from evals.peers.kokoro import KokoroPeer
+from evals.peers.libraries import EspeakPeer, HibariPeer, PiperPeer
+from evals.peers.sentences import BY_SENTENCE, SentencePeer
 from evals.peers.tone import TonePeer
 from evals.peers.wire import BY_WIRE, WirePeer
 
@@ -50,6 +51,12 @@ def _tone(options: argparse.Namespace) -> Peer:
     return TonePeer(lead_ms=options.lead_ms)
 
 
+def _library(peer: SentencePeer, options: argparse.Namespace) -> Peer:
+    for voice in getattr(options, "voices", None) or [options.voice]:
+        peer.expect(voice)
+    return peer
+
+
 def _wire(options: argparse.Namespace) -> Peer:
     if not options.url:
         raise SystemExit(f"--peer {options.peer} needs --url")
@@ -63,10 +70,10 @@ def _wire(options: argparse.Namespace) -> Peer:
 MAKERS: dict[str, Callable[[argparse.Namespace], Peer]] = {
     "engine": _engine,
     "tone": _tone,
-    "hibari": lambda options: HibariPeer(),
-    "espeak": lambda options: EspeakPeer(),
-    "piper": lambda options: PiperPeer(options.voice_file),
-    "kokoro": lambda options: KokoroPeer(options.model_file, options.voice_file),
+    "hibari": lambda options: _library(HibariPeer(), options),
+    "espeak": lambda options: _library(EspeakPeer(), options),
+    "piper": lambda options: _library(PiperPeer(options.voice_file), options),
+    "kokoro": lambda options: _library(KokoroPeer(options.model_file, options.voice_file), options),
     "openai": _wire,
     "fish": _wire,
     "fish-live": _wire,

