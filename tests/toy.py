@@ -16,6 +16,12 @@ from agent_tts.runtime.step import StepPlan, StepResult
 
 def toy_runner(config: EngineConfig | None = None) -> RecordingRunner:
     """Same weights at every call."""
+    model, decoder = toy_parts()
+    return RecordingRunner(model, decoder, config or EngineConfig(), name="toy")
+
+
+def toy_parts() -> tuple[AlignedDualAR, SourceFilterDecoder]:
+    """The model, frozen, and its codec."""
     with torch.random.fork_rng():
         torch.manual_seed(1)
         model_config = ModelConfig(
@@ -37,7 +43,8 @@ def toy_runner(config: EngineConfig | None = None) -> RecordingRunner:
         with torch.no_grad():
             model.advance_head.bias.copy_(torch.tensor([0.5, 1.0, -2.0, -4.0]))
             decoder.head.weight.mul_(0.1)
-    return RecordingRunner(model, decoder, config or EngineConfig(), name="toy")
+    model.freeze()
+    return model.eval(), decoder.eval()
 
 
 @dataclass

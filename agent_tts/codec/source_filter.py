@@ -16,6 +16,7 @@ F0 is integrated into a phase, so its rounding errors would add up and the top h
 apart between two batch shapes or chunkings. Hence a network of its own, small enough for float64.
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import torch
@@ -73,11 +74,10 @@ class Controls:
     noise: Tensor  # [rows, steps, bins], log-magnitude
 
 
-class DecoderState:
-    """All that one decoder carries between steps, a row per slot."""
+class RenderState:
+    """What the source and the overlap-add carry between steps, a row per slot."""
 
-    def __init__(self, slots: int, trunk: StateList, blocks: StateList, pitch: StateList, device: torch.device) -> None:
-        self.trunk, self.blocks, self.pitch = trunk, blocks, pitch
+    def __init__(self, slots: int, device: torch.device) -> None:
         self.log_f0 = TensorState(torch.full((slots,), FIRST_LOG_F0, dtype=torch.float64, device=device))
         self.voicing = TensorState(torch.zeros(slots, device=device))
         self.phase = TensorState(torch.zeros(slots, dtype=torch.float64, device=device))
@@ -87,8 +87,20 @@ class DecoderState:
 
     def reset(self, slot_ids: Tensor | None = None) -> None:
         """These slots (None: all) begin a new stream."""
-        networks = (self.trunk, self.blocks, self.pitch)
-        for part in (*networks, self.log_f0, self.voicing, self.phase, self.pulses, self.counter, self.tail):
+        for part in (self.log_f0, self.voicing, self.phase, self.pulses, self.counter, self.tail):
+            part.reset(slot_ids)
+
+
+class DecoderState:
+    """All that one decoder carries between steps, a row per slot."""
+
+    def __init__(self, networks: Sequence[StateList], render: RenderState) -> None:
+        self.trunk, self.blocks, self.pitch = networks
+        self.render = render
+
+    def reset(self, slot_ids: Tensor | None = None) -> None:
+        """These slots (None: all) begin a new stream."""
+        for part in (self.trunk, self.blocks, self.pitch, self.render):
             part.reset(slot_ids)
 
 
@@ -122,8 +134,8 @@ class SourceFilterDecoder(nn.Module):
     def init_state(self, slots: int, device: torch.device | None = None) -> DecoderState:
         """State for that many streams, each at its beginning."""
         device = device or self.head.weight.device
-        trunk, blocks, pitch = (part.init_state(slots, device) for part in (self.trunk, self.blocks, self.pitch))
-        return DecoderState(slots, trunk, blocks, pitch, device)
+        networks = [part.init_state(slots, device) for part in (self.trunk, self.blocks, self.pitch)]
+        return DecoderState(networks, RenderState(slots, device))
 
     def step(self, codes: Tensor, state: DecoderState, slot_ids: Tensor | None = None) -> Tensor:
         """Decode the next frames of these slots, any number of them.
@@ -139,26 +151,29 @@ class SourceFilterDecoder(nn.Module):
         latent = self.quantizer.decode(codes)
         features = self.trunk.step(latent, state.trunk, slot_ids)
         hidden = self.blocks.step(self._upsample(features), state.blocks, slot_ids)
-        controls = self._controls(hidden, self.pitch.step(latent.double(), state.pitch, slot_ids))
-        return self._render(controls, state, slot_ids)
+        pitch = self.pitch.step(latent.double(), state.pitch, slot_ids)
+        controls = self.controls(self.head(self.norm(hidden.transpose(1, 2))), pitch.transpose(1, 2))
+        return self.render(controls, state.render, slot_ids)
 
     def flush(self, state: DecoderState, slot_ids: Tensor | None = None) -> Tensor:
         """The last `delay_samples` of these streams, once their last frame is decoded: [rows, delay_samples]."""
-        return state.tail.gather(slot_ids)[:, :DELAY_SAMPLES].clone()
+        return state.render.tail.gather(slot_ids)[:, :DELAY_SAMPLES].clone()
 
     def forward(self, latent: Tensor) -> Controls:
         """The whole signal from quantized latents [rows, latent_dim, frames], for training."""
-        return self._controls(self.blocks(self._upsample(self.trunk(latent))), self.pitch(latent.double()))
+        hidden = self.blocks(self._upsample(self.trunk(latent)))
+        pitch = self.pitch(latent.double())
+        return self.controls(self.head(self.norm(hidden.transpose(1, 2))), pitch.transpose(1, 2))
 
     def _upsample(self, features: Tensor) -> Tensor:
         """[rows, frame_dim, frames] -> [rows, step_dim, steps]."""
         spread = self.upsample(features.transpose(1, 2))  # [rows, frames, steps_per_frame * step_dim]
         return spread.reshape(len(spread), -1, self.config.step_dim).transpose(1, 2)
 
-    def _controls(self, hidden: Tensor, pitch: Tensor) -> Controls:
-        out = self.head(self.norm(hidden.transpose(1, 2))).float()
-        harmonic, noise = out.chunk(2, dim=-1)
-        log_f0, voicing = pitch.transpose(1, 2).chunk(2, dim=-1)  # [rows, frames, steps_per_frame]
+    def controls(self, spectra: Tensor, pitch: Tensor) -> Controls:
+        """What the networks say, in units: spectra [rows, steps, 2 * bins], pitch [rows, frames, 2 * steps a frame]."""
+        harmonic, noise = spectra.float().chunk(2, dim=-1)
+        log_f0, voicing = pitch.chunk(2, dim=-1)  # [rows, frames, steps_per_frame]
         return Controls(
             log_f0=(FIRST_LOG_F0 + log_f0.flatten(1)).clamp(3.9, 6.5),
             voicing=voicing.flatten(1).float(),
@@ -166,7 +181,8 @@ class SourceFilterDecoder(nn.Module):
             noise=(noise - 5.0).clamp(max=4.0),
         )
 
-    def _render(self, controls: Controls, state: DecoderState, slot_ids: Tensor | None) -> Tensor:
+    def render(self, controls: Controls, state: RenderState, slot_ids: Tensor | None) -> Tensor:
+        """The sound of these steps: [rows, steps * HOP]."""
         steps = controls.log_f0.shape[1]
         source, phase = pulses(
             controls.log_f0, state.log_f0.gather(slot_ids), state.phase.gather(slot_ids), self.config.sample_rate

@@ -35,6 +35,12 @@ class TiedHead(nn.Module):
         joined = torch.cat([table, self.learnt], dim=-1) if self._joined is None else self._joined
         return F.linear(self.query(x), joined.to(x.dtype), self.bias)
 
+    @property
+    def joined(self) -> Tensor:
+        """Both kinds of vectors side by side, once frozen: [codebook_size, latent_dim + rank]."""
+        assert self._joined is not None, "freeze() comes first"
+        return self._joined
+
     def freeze(self, table: Tensor) -> None:
         """Join the vectors once and for all: from here on the table given to `forward` is not looked at."""
         self._joined = torch.cat([table, self.learnt.detach()], dim=-1)

@@ -150,14 +150,14 @@ class AloneDecoder:
         codes = [first]
         for position in range(1, len(self._places)):
             if position > 1:
-                (x,) = self._stack.forward([self._at(position, self._embeddings[codes[-1]])])
-            codes.append(choose(position, self._stack.norm(x) @ self._head))
+                x = self._stack.forward([self._at(position, self._embeddings[codes[-1]])])
+            codes.append(choose(position, (self._stack.norm(x) @ self._head)[0]))
         return codes
 
     def _begin(self, hidden: numpy_stack.Array, first: int) -> numpy_stack.Array:
         """Positions 0 and 1 in one pass: the semantic code is known before the first of them."""
         steps = [self._at(0, hidden), self._at(1, self._embeddings[first])]
-        return self._stack.forward(steps)[1]
+        return self._stack.forward(steps)[1:]
 
     def _at(self, position: int, x: numpy_stack.Array) -> RowStep:
         return RowStep(x, self._angles[position], *self._places[position])

@@ -30,6 +30,16 @@ class _Weights(NamedTuple):
     w2: Array
 
 
+class _Work(NamedTuple):
+    """Arrays that one call writes and the next one overwrites, all [positions, ...]."""
+
+    normed: Array
+    qkv: Array
+    mixed: Array
+    up: Array
+    out: Array
+
+
 Runs = tuple[Array, ...]
 """Keys or values of one row and layer: slices [positions, kv_heads, head_dim] one behind the other."""
 
@@ -77,7 +87,7 @@ def row_runs(tensors: Sequence[torch.Tensor]) -> list[Runs]:
 def fits(stack: DecodeStack) -> bool:
     """Whether a stack's weights can be read by NumPy as they are."""
     weight = stack.final_norm
-    return weight.device.type == "cpu" and weight.dtype == torch.float32
+    return weight.device.type == "cpu" and weight.dtype == torch.float32 and stack.weights == "full"
 
 
 class NumpyStack:
@@ -91,46 +101,48 @@ class NumpyStack:
         self._dim, self._ffn_dim, self._eps = config.dim, config.ffn_dim, config.norm_eps
         self._scale = 1.0 / math.sqrt(config.head_dim)
         self._final_norm: Array = stack.final_norm.numpy()
-        self._normed = np.empty(config.dim, np.float32)
-        self._qkv = np.empty((self._heads + 2 * self._kv_heads, self._head_dim), np.float32)
-        self._up = np.empty(2 * config.ffn_dim, np.float32)
-        self._out = np.empty(config.dim, np.float32)
+        self._work: dict[int, _Work] = {}
 
-    def forward(self, steps: Sequence[RowStep]) -> list[Array]:
-        """Run the blocks for several positions, each layer for all of them before the next: its weights are read once.
+    def forward(self, steps: Sequence[RowStep]) -> Array:
+        """Run the blocks for several positions, each product for all of them at once: a weight is read once.
 
-        Steps of the same row must come in the order of their positions. Returns [dim] for each, before the final norm.
+        Steps of the same row must come in the order of their positions. Returns [positions, dim] before the final norm.
         """
-        xs = [step.x.copy() for step in steps]
+        x = np.stack([step.x for step in steps])
+        work = self._work_for(len(x))
         with np.errstate(over="ignore"):  # exp of a large number: the gate is 0, as it should be
             for number, layer in enumerate(self._layers):
-                for x, step in zip(xs, steps, strict=True):
-                    self._block(layer, x, step.angles, step.keys[number], step.values[number])
-        return xs
+                self._attention(number, layer, x, steps, work)
+                self._feed_forward(layer, x, work)
+        return x
 
-    def _block(self, layer: _Weights, x: Array, angles: ComplexArray, keys: Runs, values: Runs) -> None:
-        """Both branches of one block, added to x [dim] in place."""
-        out, ffn_dim = self._out, self._ffn_dim
-        np.dot(self._attend(layer, x, angles, keys, values), layer.wo, out=out)
-        x += out
-        np.dot(self._norm(x, layer.ffn_norm), layer.w13, out=self._up)
-        gate, up = self._up[:ffn_dim], self._up[ffn_dim:]
+    def norm(self, x: Array) -> Array:
+        """The final norm: [positions, dim] -> the same shape; valid until the next call."""
+        return self._norm(x, self._final_norm, self._work_for(len(x)))
+
+    def _attention(self, number: int, layer: _Weights, x: Array, steps: Sequence[RowStep], work: _Work) -> None:
+        np.dot(self._norm(x, layer.attention_norm, work), layer.wqkv, out=work.qkv)
+        qkv = work.qkv.reshape(len(x), -1, self._head_dim)
+        for row, step in enumerate(steps):
+            mixed = self._attend(layer, qkv[row], step.angles, step.keys[number], step.values[number])
+            work.mixed[row] = mixed.reshape(-1)
+        np.dot(work.mixed, layer.wo, out=work.out)
+        x += work.out
+
+    def _feed_forward(self, layer: _Weights, x: Array, work: _Work) -> None:
+        np.dot(self._norm(x, layer.ffn_norm, work), layer.w13, out=work.up)
+        gate, up = work.up[:, : self._ffn_dim], work.up[:, self._ffn_dim :]
         up *= gate
         np.negative(gate, out=gate)
         np.exp(gate, out=gate)
         gate += 1.0
         up /= gate
-        np.dot(up, layer.w2, out=out)
-        x += out
+        np.dot(up, layer.w2, out=work.out)
+        x += work.out
 
-    def norm(self, x: Array) -> Array:
-        """The final norm: [dim] -> [dim]; valid until the next call."""
-        return self._norm(x, self._final_norm)
-
-    def _attend(self, layer: _Weights, x: Array, angles: ComplexArray, keys: Runs, values: Runs) -> Array:
-        """[dim] -> [heads * head_dim]."""
-        heads, kv_heads, head_dim, qkv = self._heads, self._kv_heads, self._head_dim, self._qkv
-        np.dot(self._norm(x, layer.attention_norm), layer.wqkv, out=qkv.reshape(-1))
+    def _attend(self, layer: _Weights, qkv: Array, angles: ComplexArray, keys: Runs, values: Runs) -> Array:
+        """One position: qkv [heads + 2 * kv_heads, head_dim] -> [kv_heads, heads of one kv head, head_dim]."""
+        heads, kv_heads, head_dim = self._heads, self._kv_heads, self._head_dim
         qk = qkv[: heads + kv_heads]
         if layer.qk_norm is not None:
             scale = np.einsum("hd,hd->h", qk, qk)
@@ -151,13 +163,24 @@ class NumpyStack:
         np.exp(scores, out=scores)
         mixed = _mixed(scores, values)
         mixed /= np.add.reduce(scores, axis=-1, keepdims=True)
-        return mixed.reshape(-1)
+        return mixed
 
-    def _norm(self, x: Array, weight: Array) -> Array:
-        out = self._normed
-        np.multiply(x, 1.0 / math.sqrt(float(x.dot(x)) / self._dim + self._eps), out=out)
+    def _norm(self, x: Array, weight: Array, work: _Work) -> Array:
+        out = work.normed
+        if len(x) == 1:
+            scale: float | Array = 1.0 / math.sqrt(float(x[0].dot(x[0])) / self._dim + self._eps)
+        else:
+            scale = 1.0 / np.sqrt(np.einsum("rd,rd->r", x, x) / self._dim + self._eps)[:, None]
+        np.multiply(x, scale, out=out)
         out *= weight
         return out
+
+    def _work_for(self, rows: int) -> _Work:
+        if rows not in self._work:
+            heads, dim = self._heads, self._head_dim
+            widths = (self._dim, (heads + 2 * self._kv_heads) * dim, heads * dim, 2 * self._ffn_dim, self._dim)
+            self._work[rows] = _Work(*(np.empty((rows, width), np.float32) for width in widths))
+        return self._work[rows]
 
 
 def _mixed(weights: Array, values: Runs) -> Array:

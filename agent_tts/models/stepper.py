@@ -5,7 +5,6 @@ Equal to Transformer.forward() with one position a row. Makes the choice, holds 
 
 from __future__ import annotations
 
-import numpy as np
 import torch
 from torch import Tensor
 
@@ -32,6 +31,4 @@ class Stepper:
             return self._stack.forward(x, angles, cache)
         assert isinstance(angles, Tensor)
         rows = zip(x.numpy(), angles.squeeze(1).numpy(), cache.rows(), strict=True)
-        return torch.from_numpy(
-            np.stack(self._alone.forward([RowStep(row, turn, *kv.arrays()) for row, turn, kv in rows]))
-        )
+        return torch.from_numpy(self._alone.forward([RowStep(row, turn, *kv.arrays()) for row, turn, kv in rows]))

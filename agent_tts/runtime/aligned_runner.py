@@ -13,15 +13,16 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from torch import Tensor
 
 from agent_tts.cache.kv_pool import KVPool
 from agent_tts.codec.source_filter import SourceFilterDecoder
 from agent_tts.codec.source_filter_checkpoint import load_source_filter
+from agent_tts.codec.source_filter_stepper import SourceFilterStepper
 from agent_tts.config import AlignedConfig, EngineConfig
 from agent_tts.models.aligned import AlignedDualAR
 from agent_tts.models.aligned_checkpoint import load_aligned
-from agent_tts.models.sampling import draw, rank
+from agent_tts.models.aligned_decoder import AlignedDecoder, Codes
+from agent_tts.models.numpy_sampling import Array, draw_rows
 from agent_tts.models.stepper import Stepper
 from agent_tts.nn.threads import use_threads
 from agent_tts.runtime.aligned_text import AlignedText, AlignedWork
@@ -33,8 +34,6 @@ PAUSE_MS = 160
 """Between two segments of an utterance, beside the silence that each brings along."""
 RANKS = 64
 """The best so many codes of a codebook are candidates."""
-EVERYTHING = torch.ones(1)
-"""A top-p that leaves nothing out."""
 MAX_FRAMES_ON_TOKEN = 50
 """Two seconds on one phoneme: then the pointer moves on whatever was drawn, so that speech surely ends."""
 
@@ -46,11 +45,11 @@ class _Slot:
     noise: np.random.Generator
     sampling: tuple[float, float, float, float, float]  # see _sampling()
     ids: list[int] = field(default_factory=list)
-    text: Tensor | None = None  # [tokens, slow dim]
+    text: Array | None = None  # [tokens, slow dim]
     closed: bool = False
     pointer: int = 0
     progress: int = 0
-    previous: Tensor | None = None  # [codebooks], None before a segment's first frame
+    previous: Codes | None = None  # [codebooks], None before a segment's first frame
     skip: int = 0  # samples of codec pre-roll still to drop
     pause: int = 0  # samples of silence before the next frame
 
@@ -72,12 +71,14 @@ class AlignedRunner:
         self.voices: tuple[str, ...] = ("default",)
         self.sample_rate = model.config.sample_rate
         self.frame_samples = model.config.frame_samples
-        self._model, self._decoder = model.eval(), decoder.eval()
+        self._model, self._decoder = model.eval(), AlignedDecoder(model)
+        self._codec = SourceFilterStepper(decoder.eval())
+        self._nothing: Codes = model.start_codes(1)[0].numpy()
         self._window = slow.window
         self._recommended = aligned
         self._num_threads = config.num_threads
         self._pool = KVPool(slow.num_layers, config.num_pages, config.page_size, slow.num_kv_heads, slow.head_dim)
-        self._codec = decoder.init_state(config.max_slots)
+        self._codec_state = self._codec.init_state(config.max_slots)
         self._stepper = Stepper(model.slow)
         self._slots: dict[int, _Slot] = {}
 
@@ -96,8 +97,7 @@ class AlignedRunner:
     def run(self, plan: StepPlan) -> StepResult:
         slots = [self._feed(row) for row in plan.rows]
         advance, codes = self._sample(slots, self._slow(plan.rows, slots))
-        slot_ids = torch.tensor([row.slot for row in plan.rows])
-        pcm = self._decoder.step(codes.unsqueeze(-1), self._codec, slot_ids).numpy()
+        pcm = self._codec.step(codes, self._codec_state, np.array([row.slot for row in plan.rows]))
         rows = zip(plan.rows, slots, advance.tolist(), codes, pcm, strict=True)
         return StepResult(tuple(self._result(*row) for row in rows))
 
@@ -112,7 +112,7 @@ class AlignedRunner:
 
     def close_slot(self, slot: int) -> None:
         if self._slots.pop(slot, None) is not None:
-            self._codec.reset(torch.tensor([slot]))
+            self._codec_state.reset(np.array([slot]))
 
     # -- before the model ---------------------------------------------------------------------------------------------
 
@@ -126,58 +126,58 @@ class AlignedRunner:
         if work.begins_segment:
             slot.ids, slot.text, slot.previous = [], None, None
             slot.pointer = slot.progress = 0
-            slot.skip = self._decoder.delay_samples
+            slot.skip = self._codec.delay_samples
             slot.pause = self.sample_rate * PAUSE_MS // 1000 if work.follows_segment else 0
         if work.tokens:
             slot.ids.extend(work.tokens)
-            slot.text = self._model.encode_text(torch.tensor([slot.ids]))[0]
+            slot.text = self._model.encode_text(torch.tensor([slot.ids]))[0].numpy()
         slot.closed = work.closed
         return slot
 
-    def _slow(self, rows: Sequence[Row], slots: Sequence[_Slot]) -> Tensor:
+    def _slow(self, rows: Sequence[Row], slots: Sequence[_Slot]) -> Array:
         """[rows, slow dim]"""
-        nothing = self._model.start_codes(1)[0]
-        previous = torch.stack([nothing if slot.previous is None else slot.previous for slot in slots])
-        text = torch.stack([_encoded(slot)[slot.pointer] for slot in slots])
-        progress = torch.tensor([slot.progress for slot in slots])
+        previous = np.stack([self._nothing if slot.previous is None else slot.previous for slot in slots])
+        text = np.stack([_encoded(slot)[slot.pointer] for slot in slots])
+        progress = np.array([slot.progress for slot in slots])
         view = self._pool.view(
             [row.pages for row in rows], [row.num_past for row in rows], [1] * len(rows), window=self._window
         )
-        inputs = self._model.frame_inputs(text, progress, previous)
+        inputs = torch.from_numpy(self._decoder.inputs(text, progress, previous))
         positions = torch.tensor([row.position for row in rows])
-        hidden: Tensor = self._model.slow.norm(self._stepper.step(inputs, positions, view))
+        hidden: Array = self._model.slow.norm(self._stepper.step(inputs, positions, view)).numpy()
         return hidden
 
-    def _sample(self, slots: Sequence[_Slot], hidden: Tensor) -> tuple[Tensor, Tensor]:
+    def _sample(self, slots: Sequence[_Slot], hidden: Array) -> tuple[Codes, Codes]:
         """From the hidden states [rows, slow dim]: how far each pointer moves [rows], and codes [rows, codebooks]."""
-        model, noise = self._model, self._noise(slots)
-        sampling = torch.tensor([slot.sampling for slot in slots])
-        temperature, top_p, fast_temperature, fast_top_p, advance_temperature = sampling.unbind(1)
-        advance_noise = noise[:, -1, : model.max_advance + 1]
-        advance = draw(rank(model.advance_logits(hidden)), advance_noise, advance_temperature, EVERYTHING)
-        advance = self._keep_moving(slots, advance)
+        noise = self._noise(slots)
+        sampling = np.array([slot.sampling for slot in slots], np.float32)
+        temperature, top_p, fast_temperature, fast_top_p, advance_temperature = sampling.T
+        logits = self._decoder.advance_logits(hidden)
+        everything = np.ones(len(slots), np.float32)
+        drawn = draw_rows(logits, noise[:, -1, : logits.shape[1]], advance_temperature, everything)
+        advance = self._keep_moving(slots, drawn)
 
-        def draw_code(book: int, logits: Tensor) -> Tensor:
-            return draw(rank(logits, RANKS), noise[:, book], fast_temperature, fast_top_p)
+        def draw(book: int, logits: Array) -> Codes:
+            return draw_rows(logits, noise[:, book], fast_temperature, fast_top_p)
 
-        first = draw(rank(model.c0_logits(hidden, advance), RANKS), noise[:, 0], temperature, top_p)
-        return advance, model.fast_codes(hidden, first, draw_code)
+        first = draw_rows(self._decoder.c0_logits(hidden, advance), noise[:, 0], temperature, top_p)
+        return advance, self._decoder.codes(hidden, first, draw)
 
-    def _noise(self, slots: Sequence[_Slot]) -> Tensor:
+    def _noise(self, slots: Sequence[_Slot]) -> Array:
         """Each slot's own noise for one frame: it depends on the slot's seed and frame, and on nothing else.
 
         [rows, codebooks + 1, RANKS]; the last one is for the advance.
         """
         shape = (self._model.config.num_codebooks + 1, RANKS)
-        return torch.from_numpy(np.stack([slot.noise.random(shape, dtype=np.float32) for slot in slots]))
+        return np.stack([slot.noise.random(shape, dtype=np.float32) for slot in slots])
 
-    def _keep_moving(self, slots: Sequence[_Slot], advance: Tensor) -> Tensor:
-        stuck = torch.tensor([slot.progress >= MAX_FRAMES_ON_TOKEN for slot in slots])
-        return torch.where(stuck, advance.clamp(min=1), advance)
+    def _keep_moving(self, slots: Sequence[_Slot], advance: Codes) -> Codes:
+        stuck = np.array([slot.progress >= MAX_FRAMES_ON_TOKEN for slot in slots])
+        return np.where(stuck, np.maximum(advance, 1), advance)
 
     # -- after the model ----------------------------------------------------------------------------------------------
 
-    def _result(self, row: Row, slot: _Slot, advance: int, codes: Tensor, pcm: FloatPcm) -> RowResult:
+    def _result(self, row: Row, slot: _Slot, advance: int, codes: Codes, pcm: FloatPcm) -> RowResult:
         slot.previous = codes
         slot.pointer += advance
         slot.progress = 0 if advance else slot.progress + 1
@@ -185,13 +185,13 @@ class AlignedRunner:
         parts = [np.zeros(slot.pause, np.float32), pcm[slot.skip :]]
         slot.pause = slot.skip = 0
         if done:
-            slot_ids = torch.tensor([row.slot])
-            parts.append(self._decoder.flush(self._codec, slot_ids)[0].numpy())
-            self._codec.reset(slot_ids)
+            slot_ids = np.array([row.slot])
+            parts.append(self._codec.flush(self._codec_state, slot_ids)[0])
+            self._codec_state.reset(slot_ids)
         return RowResult(row.request_id, np.concatenate(parts), tuple(codes.tolist()), slot.pointer, done)
 
 
-def _encoded(slot: _Slot) -> Tensor:
+def _encoded(slot: _Slot) -> Array:
     assert slot.text is not None, "a segment was stepped before it had a token"
     return slot.text
 

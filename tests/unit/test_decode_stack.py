@@ -55,9 +55,9 @@ def test_numpy_stack_equals_the_transformer(name: str, pages: list[int]) -> None
     pool.k[:, new] = pool.v[:, new] = 7.0
     stack = DecodeStack(model)
     angles, alone = stack.angles(position), NumpyStack(stack)
-    (out,) = alone.forward([RowStep(x[0].numpy(), angles.numpy().reshape(-1), *view.arrays())])
-    torch.testing.assert_close(torch.from_numpy(out), expected, atol=1e-4, rtol=1e-4)
-    torch.testing.assert_close(torch.from_numpy(alone.norm(out).copy()), expected_normed, atol=1e-4, rtol=1e-4)
+    out = alone.forward([RowStep(x[0].numpy(), angles.numpy().reshape(-1), *view.arrays())])
+    torch.testing.assert_close(torch.from_numpy(out[0]), expected, atol=1e-4, rtol=1e-4)
+    torch.testing.assert_close(torch.from_numpy(alone.norm(out)[0].copy()), expected_normed, atol=1e-4, rtol=1e-4)
     torch.testing.assert_close(pool.v, written, atol=1e-4, rtol=1e-4)
 
 
@@ -73,7 +73,7 @@ def test_two_positions_of_one_row_in_one_pass_equal_two_passes() -> None:
         for step in range(2)
         for view in [pool.view(tables, [9 + step], [1])]
     ]
-    out = torch.from_numpy(np.stack(NumpyStack(stack).forward(steps)))
+    out = torch.from_numpy(NumpyStack(stack).forward(steps))
     torch.testing.assert_close(out, expected, atol=1e-4, rtol=1e-4)
 
 
