@@ -50,6 +50,14 @@ class KVPool:
         per_slot = self.k[:, 0].numel() * self.k.element_size()
         return 2 * per_slot * self.page_size
 
+    def copy(self, source: int, target: int, num_positions: int) -> None:
+        """Give page `target` the first positions of page `source`, in all layers."""
+        assert source != target, f"page {source} cannot be copied onto itself"
+        assert 0 < num_positions <= self.page_size
+        old, new = source * self.page_size, target * self.page_size
+        for tensor in (self.k, self.v):
+            tensor[:, new : new + num_positions] = tensor[:, old : old + num_positions]
+
     def view(
         self,
         page_tables: Sequence[Sequence[int]],
@@ -85,24 +93,33 @@ class RowView:
     def __init__(self, pool: KVPool, pages: Sequence[int], start: int, length: int, window: int | None) -> None:
         end = start + length
         visible_from = 0 if window is None or length > 1 else max(0, end - window)
-        self._pool = pool
+        self._pool, self._window, self._start, self._end = pool, window, start, end
         self._runs = _runs(pages, pool.page_size, visible_from, end)
-        last = self._runs[-1]
         assert length == 1 or len(self._runs) == 1, "several new positions of scattered pages take a PagedView"
-        new = slice(last.stop - length, last.stop)
-        self._new_k, self._new_v = pool.k[:, new].unsqueeze(1).unbind(0), pool.v[:, new].unsqueeze(1).unbind(0)
-        self._keys = [pool.k[:, run].unsqueeze(1).unbind(0) for run in self._runs]
-        self._values = [pool.v[:, run].unsqueeze(1).unbind(0) for run in self._runs]
-        self._mask: Tensor | None = None
+
+    @cached_property
+    def _slices(self) -> _Slices:
+        """Made when first asked for: whoever takes arrays() needs none."""
+        pool, stop, length = self._pool, self._runs[-1].stop, self._end - self._start
+        new = slice(stop - length, stop)
+        mask: Tensor | None = None
         if length > 1:
-            query = torch.arange(start, end, device=pool.k.device).view(1, -1, 1)
-            self._mask = _visible(query, end, window, pool.k.device)
+            query = torch.arange(self._start, self._end, device=pool.k.device).view(1, -1, 1)
+            mask = _visible(query, self._end, self._window, pool.k.device)
+        return _Slices(
+            pool.k[:, new].unsqueeze(1).unbind(0),
+            pool.v[:, new].unsqueeze(1).unbind(0),
+            [pool.k[:, run].unsqueeze(1).unbind(0) for run in self._runs],
+            [pool.v[:, run].unsqueeze(1).unbind(0) for run in self._runs],
+            mask,
+        )
 
     def update(self, layer: int, k: Tensor, v: Tensor) -> tuple[Tensor, Tensor, Tensor | None]:
         """Write k, v [1, time, kv_heads, head_dim] and return all the row's positions, copied only if scattered."""
-        self._new_k[layer].copy_(k)
-        self._new_v[layer].copy_(v)
-        return _joined(self._keys, layer), _joined(self._values, layer), self._mask
+        slices = self._slices
+        slices.new_k[layer].copy_(k)
+        slices.new_v[layer].copy_(v)
+        return _joined(slices.keys, layer), _joined(slices.values, layer), slices.mask
 
     def rows(self) -> list[RowView]:
         """The rows of this view, each by itself: this one."""
@@ -163,6 +180,16 @@ class PagedView:
         """The rows of this view, each by itself. One new position a row only."""
         rows = zip(self._tables, self._starts, self._lengths, strict=True)
         return [RowView(self._pool, pages, start, length, self._window) for pages, start, length in rows]
+
+
+class _Slices(NamedTuple):
+    """Of each layer, in the pool's own memory: [1, positions, kv_heads, head_dim]."""
+
+    new_k: Sequence[Tensor]
+    new_v: Sequence[Tensor]
+    keys: Sequence[Sequence[Tensor]]
+    values: Sequence[Sequence[Tensor]]
+    mask: Tensor | None
 
 
 class _Places(NamedTuple):
