@@ -17,11 +17,9 @@ import sys
 import tempfile
 import time
 from collections.abc import Callable, Coroutine
-from dataclasses import asdict
+from dataclasses import asdict, fields
 from pathlib import Path
 from typing import Any
-
-import yaml
 
 from agent_tts.metrics import Ledger
 from agents.demo.analysis import Recording, analyse, checks
@@ -32,14 +30,8 @@ from agents.demo.settings import DemoConfig, read_settings
 from agents.demo.speech import caller_speech, read_wav
 from agents.demo_livekit.caller import Caller, caller_in_room
 from agents.demo_livekit.record import record_of, recording_of
-from agents.demo_livekit.server import (
-    MissingServerError,
-    engine_process,
-    find_server,
-    livekit_server,
-    worker,
-)
-from agents.livekit_agent import CONFIG_FILE
+from agents.demo_livekit.server import MissingServerError, agent_in_rooms, find_server
+from agents.livekit_agent import LlmConfig
 
 ROOT = Path(__file__).resolve().parents[2]
 SETTLE_S = 2.0
@@ -84,21 +76,11 @@ async def _play(arguments: argparse.Namespace) -> int:
         narrate("starting the language model")
         url = settings.agent.llm.base_url or await asyncio.to_thread(stack.enter_context, language_model())
         folder = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="agent_tts_livekit_")))
-        config = _agent_config(folder, settings, url, arguments.barge_in)
+        changes = _changes(settings, url, arguments.barge_in)
         narrate("starting the server, the engine and the worker")
-        async with (
-            livekit_server(folder) as access,
-            engine_process(folder) as engine,
-            worker(
-                "agents.livekit_agent",
-                access,
-                folder,
-                {"AGENT_CONFIG": str(config), "AGENT_TTS_ENGINE": engine},
-                ready="below capacity",  # until its engine has answered the worker is full
-            ),
-        ):
+        async with agent_in_rooms(folder, changes) as access:
             narrate("calling")
-            token = access.token(room="demo", identity="caller", agent_name="tts-agent")
+            token = access.token(room="demo", identity="caller")
             async with asyncio.timeout(4 * call.stage_timeout_s), caller_in_room(access.url, token) as caller:
                 recording, record = await _converse(caller, files, settings, narrate)
     return _finish(arguments.out, recording, record, {str(file): len(read_wav(file)) for file in files}, settings)
@@ -120,8 +102,8 @@ async def _converse(
     answered = await _hears(caller, 0.5)
     if answered:
         narrate("hears answer")
-        await caller.hears_silence(SETTLE_S)
-    recording, record = recording_of(caller), record_of(caller.events)
+        await caller.hearing.silence(SETTLE_S)
+    recording, record = await recording_of(caller), record_of(caller.hearing.told)
     record.events = [{"event": what, "file": file, "start": recording.sample(at_s)} for what, file, at_s in began]
     if answered:
         record.events.append({"event": "hears_answer"})
@@ -130,26 +112,23 @@ async def _converse(
 
 async def _hears(caller: Caller, seconds: float) -> bool:
     """Whether so much of a reply is heard before the agent falls silent again."""
-    await caller.hears_speech(0.1)
-    heard = asyncio.ensure_future(caller.hears_speech(seconds))
-    silent = asyncio.ensure_future(caller.hears_silence(SETTLE_S))
+    await caller.hearing.speech(0.1)
+    heard = asyncio.ensure_future(caller.hearing.speech(seconds))
+    silent = asyncio.ensure_future(caller.hearing.silence(SETTLE_S))
     done, pending = await asyncio.wait([heard, silent], return_when=asyncio.FIRST_COMPLETED)
     for task in pending:
         task.cancel()
     return heard in done
 
 
-def _agent_config(folder: Path, settings: DemoConfig, llm_url: str, barge_in: str) -> Path:
-    """The agent's own config file with this machine's models in it."""
-    values = yaml.safe_load(CONFIG_FILE.read_text(encoding="utf-8"))
+def _changes(settings: DemoConfig, llm_url: str, barge_in: str) -> dict[str, Any]:
+    """What the demo wants different from the agent's own config file."""
     llm = asdict(settings.agent.llm) | {"base_url": llm_url}
-    values |= {"greeting": "", "aec_warmup_s": None, "publish_events": True, "barge_in": barge_in}
-    values["llm"] = {key: llm[key] for key in values["llm"]}
-    values["instructions"] = settings.agent.instructions
-    values["worker"]["load_threshold"] = None  # one call, on a machine that runs everything
-    path = folder / "agent.yaml"
-    path.write_text(yaml.safe_dump(values), encoding="utf-8")
-    return path
+    return {
+        "barge_in": barge_in,
+        "llm": {item.name: llm[item.name] for item in fields(LlmConfig) if item.name in llm},
+        "instructions": settings.agent.instructions,
+    }
 
 
 def _finish(out: Path, recording: Recording, record: Record, lengths: dict[str, int], settings: DemoConfig) -> int:

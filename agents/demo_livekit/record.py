@@ -5,25 +5,17 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import Any
 
-import numpy as np
-
 from agent_tts import FinishReason, TtsMetrics
 from agent_tts.metrics import BargeInRow
 from agents.demo.analysis import Recording
 from agents.demo.conversation import Record, Reply
-from agents.demo_livekit.caller import RATE, Caller, Pcm
-
-DRIFT_S = 0.06
-"""Frames that arrive a little early or late follow each other; more than this is a gap in the sound."""
+from agents.demo_livekit.caller import Caller
 
 
-def recording_of(caller: Caller) -> Recording:
-    """Both ends of the line, sample-synchronous on the caller's clock."""
-    start_s = min(caller.said[0][0], caller.heard[0].at_s)
-    mouth = _laid_out(caller.said, start_s)
-    ear = _laid_out([(frame.at_s, frame.pcm) for frame in caller.heard], start_s)
-    length = max(len(mouth), len(ear))
-    return Recording(start_s, RATE, _padded(mouth, length), _padded(ear, length))
+async def recording_of(caller: Caller) -> Recording:
+    """Both ends of the line, as the demo's analysis takes them."""
+    tracks = await caller.tracks()
+    return Recording(tracks.begin_s, tracks.rate, tracks.mouth, tracks.ear)
 
 
 def record_of(events: list[dict[str, Any]]) -> Record:
@@ -77,20 +69,3 @@ def _at(events: dict[str, dict[str, Any]], name: str) -> float | None:
 
 def _metrics(values: dict[str, Any]) -> TtsMetrics:
     return TtsMetrics(**{**values, "finish_reason": FinishReason(values["finish_reason"])})
-
-
-def _laid_out(frames: list[tuple[float, Pcm]], start_s: float) -> Pcm:
-    pieces: list[Pcm] = []
-    length = 0
-    for at_s, pcm in frames:
-        late = round((at_s - start_s) * RATE) - length
-        if late > DRIFT_S * RATE:
-            pieces.append(np.zeros(late, np.int16))
-            length += late
-        pieces.append(pcm)
-        length += len(pcm)
-    return np.concatenate(pieces)
-
-
-def _padded(pcm: Pcm, length: int) -> Pcm:
-    return np.concatenate([pcm, np.zeros(length - len(pcm), np.int16)])

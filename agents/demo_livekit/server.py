@@ -15,11 +15,15 @@ from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from datetime import timedelta
 from pathlib import Path
+from typing import Any
 
+import yaml
 from livekit import api
 
 VERSION = "v1.13.5"
 ROOT = Path(__file__).resolve().parents[2]
+CONFIG_FILE = ROOT / "configs" / "agents" / "livekit.yaml"
+AGENT_NAME = "tts-agent"
 BUILT = ROOT / ".cache" / "bin" / "livekit-server"
 HOW_TO_GET = (
     "No livekit-server found. Run `make livekit-server` (needs Go), or put the release binary from "
@@ -63,7 +67,7 @@ class RoomAccess:
         """For a worker."""
         return {"LIVEKIT_URL": self.url, "LIVEKIT_API_KEY": self.api_key, "LIVEKIT_API_SECRET": self.api_secret}
 
-    def token(self, *, room: str, identity: str, agent_name: str) -> str:
+    def token(self, *, room: str, identity: str, agent_name: str = AGENT_NAME) -> str:
         """Lets a caller join; the agent of that name is sent to the room with them."""
         dispatch = api.RoomConfiguration(agents=[api.RoomAgentDispatch(agent_name=agent_name)])
         return (
@@ -114,6 +118,32 @@ async def engine_process(folder: Path) -> AsyncIterator[str]:
                     )
                 await asyncio.sleep(0.1)
         yield f"unix://{path}"
+
+
+@asynccontextmanager
+async def agent_in_rooms(folder: Path, changes: Mapping[str, Any]) -> AsyncIterator[RoomAccess]:
+    """agents/livekit_agent.py as a worker beside its engine, with its own config file but for `changes`.
+
+    Yields once it takes calls: at `access`, by AGENT_NAME.
+    """
+    config = write_config(folder, changes)
+    async with livekit_server(folder) as access, engine_process(folder) as engine:
+        env = {"AGENT_CONFIG": str(config), "AGENT_TTS_ENGINE": engine}
+        # Until its engine has answered the worker is full.
+        async with worker("agents.livekit_agent", access, folder, env, ready="below capacity"):
+            yield access
+
+
+def write_config(folder: Path, changes: Mapping[str, Any]) -> Path:
+    """The agent's own config file for one caller on a machine that runs everything; sections are merged."""
+    values = yaml.safe_load(CONFIG_FILE.read_text(encoding="utf-8"))
+    own = {"greeting": "", "aec_warmup_s": None, "publish_events": True, "worker": {"load_threshold": None}}
+    for change in (own, changes):
+        for key, value in change.items():
+            values[key] = values[key] | value if isinstance(value, Mapping) else value
+    path = folder / "agent.yaml"
+    path.write_text(yaml.safe_dump(values), encoding="utf-8")
+    return path
 
 
 @asynccontextmanager

@@ -11,12 +11,7 @@ import asyncio
 from collections.abc import Callable
 from typing import Any
 
-import numpy as np
-
 from evals.live.tracks import RATE, Frame, Pcm
-
-LOUD = 330
-"""A frame with a larger sample is audible: 1 % of full scale, as everywhere in these evaluations."""
 
 
 class Hearing:
@@ -36,9 +31,9 @@ class Hearing:
 
     def add_heard(self, at_s: float, pcm: Pcm) -> None:
         """A frame at the ear, when it came; 10 or 20 ms of it."""
-        self.heard.append(Frame(at_s, pcm))
-        seconds = len(pcm) / RATE
-        if int(np.abs(pcm.astype(np.int32)).max(initial=0)) > LOUD:
+        frame, seconds = Frame(at_s, pcm), len(pcm) / RATE
+        self.heard.append(frame)
+        if frame.loud:
             self._loud_s, self._quiet_s = self._loud_s + seconds, 0.0
         else:
             self._quiet_s += seconds

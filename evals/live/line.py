@@ -66,7 +66,7 @@ class Line(Protocol):
 
     hearing: Hearing
 
-    async def say(self, pcm: Pcm) -> None:
+    async def say(self, pcm: Pcm) -> object:
         """Speak a clip (int16, tracks.RATE) with the next frame; returns when it has been said."""
         ...
 

@@ -9,6 +9,8 @@ import numpy as np
 import numpy.typing as npt
 
 RATE = 48_000
+LOUD = 330
+"""A larger sample is audible: 1 % of full scale, as everywhere in these evaluations."""
 SETTLE_S = 2.0
 """A frame is late when a later one of so much time was less late: arrival jitters, sound does not."""
 
@@ -35,6 +37,11 @@ class Frame:
 
     at_s: float
     pcm: Pcm
+
+    @property
+    def loud(self) -> bool:
+        """Something in it is audible."""
+        return int(np.abs(self.pcm.astype(np.int32)).max(initial=0)) > LOUD
 
 
 def recording(

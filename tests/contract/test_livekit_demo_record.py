@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from dataclasses import asdict
 from pathlib import Path
-from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -14,7 +13,7 @@ pytest.importorskip("pipecat", reason="the demo's analysis needs pip install 'ag
 
 from agent_tts import FinishReason, TtsMetrics
 from agents.demo_livekit import server
-from agents.demo_livekit.caller import MOUTH_FRAME, RATE, Heard
+from agents.demo_livekit.caller import MOUTH_FRAME, RATE, Caller
 from agents.demo_livekit.record import record_of, recording_of
 
 METRICS = {
@@ -43,16 +42,19 @@ METRICS = {
 }
 
 
-def fake_caller() -> SimpleNamespace:
+def quiet_caller() -> Caller:
     """Said one frame a 20 ms, heard one a 10 ms, with a second of nothing in between."""
-    said = [(100.0 + 0.02 * index, np.full(MOUTH_FRAME, 1, np.int16)) for index in range(100)]
-    heard = [Heard(100.5 + 0.01 * index, np.full(RATE // 100, 2, np.int16)) for index in range(10)]
-    heard += [Heard(101.6 + 0.01 * index, np.full(RATE // 100, 3, np.int16)) for index in range(10)]
-    return SimpleNamespace(said=said, heard=heard)
+    caller = Caller()
+    for index in range(100):
+        caller.hearing.add_said(100.0 + 0.02 * index, np.full(MOUTH_FRAME, 1, np.int16))
+    for begin_s, value in ((100.5, 2), (101.6, 3)):
+        for index in range(10):
+            caller.hearing.add_heard(begin_s + 0.01 * index, np.full(RATE // 100, value, np.int16))
+    return caller
 
 
-def test_both_ends_of_the_line_are_laid_on_one_clock() -> None:
-    recording = recording_of(fake_caller())  # type: ignore[arg-type]
+async def test_both_ends_of_the_line_are_laid_on_one_clock() -> None:
+    recording = await recording_of(quiet_caller())
     assert recording.start_s == 100.0
     assert len(recording.mouth) == len(recording.ear) == 2 * RATE
     first, second = np.flatnonzero(recording.ear == 2), np.flatnonzero(recording.ear == 3)

@@ -56,18 +56,17 @@ async def test_a_caller_in_a_room_interrupts_and_gets_the_other_answer(tmp_path:
         token = access.token(room="call", identity="caller", agent_name="tts-agent")
         async with asyncio.timeout(GIVE_UP_S), caller_in_room(access.url, token) as caller:
             await caller.say(at_room_rate(first))
-            await caller.hears_speech(1.5)
-            await caller.say(at_room_rate(second))
-            await caller.hears_speech(0.5)
-            await caller.is_told("assistant", 2)
-            await caller.is_told("metrics", 2)
+            await caller.hearing.speech(1.5)
+            interrupted_s = await caller.say(at_room_rate(second))
+            await caller.hearing.speech(0.5)
+            await caller.hearing.event("assistant", 2)
+            await caller.hearing.event("metrics", 2)
             first_reply, second_reply = bursts(caller)
-            assert first_reply[0] < caller.onsets_s[1] < first_reply[1] < second_reply[0]
-            assert not caller.loud_between(first_reply[1], second_reply[0])
-            timed = [event for event in caller.events if event.get("at_s", 0.0) > caller.onsets_s[1]]
+            assert first_reply[0] < interrupted_s < first_reply[1] < second_reply[0]
+            timed = [event for event in caller.hearing.told if event.get("at_s", 0.0) > interrupted_s]
             told = {event["name"]: event["at_s"] for event in timed}
             assert told["decision"] <= told["abort"] <= told["released"]
-            record = record_of(caller.events)
+            record = record_of(caller.hearing.told)
             assert [(reply.interrupted, reply.metrics.finish_reason) for reply in record.replies if reply.metrics] == [
                 (True, FinishReason.ABORTED),
                 (False, FinishReason.COMPLETED),
@@ -84,7 +83,7 @@ def at_room_rate(clip: Clip) -> Pcm:
 def bursts(caller: Caller) -> list[tuple[float, float]]:
     """First and last moment of each stretch of audible audio; stretches are half a second or more apart."""
     found: list[tuple[float, float]] = []
-    for at in caller.loud_between(0.0):
+    for at in (frame.at_s for frame in caller.hearing.heard if frame.loud):
         if found and at - found[-1][1] < 0.5:
             found[-1] = (found[-1][0], at)
         else:
