@@ -20,7 +20,7 @@ export OMP_NUM_THREADS ?= 1
 export TOKENIZERS_PARALLELISM ?= false
 
 .DEFAULT_GOAL := help
-.PHONY: help demo demo-livekit livekit-server test check bench eval eval-full serve format clean
+.PHONY: help demo demo-livekit livekit-server livekit-client test check bench eval eval-full serve format clean
 
 help: ## show this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-15s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -60,6 +60,14 @@ LIVEKIT_SERVER_VERSION ?= v1.13.5
 	@command -v go >/dev/null || { echo "Go is needed to build livekit-server: https://go.dev/dl"; exit 1; }
 	CGO_ENABLED=0 GOBIN=$(CURDIR)/.cache/bin go install github.com/livekit/livekit-server/cmd/server@$(LIVEKIT_SERVER_VERSION)
 	mv .cache/bin/server $@
+
+LIVEKIT_CLIENT_VERSION ?= 2.23.0
+livekit-client: .cache/web/livekit-client.umd.js ## the browser's side of LiveKit, for the page agents/web/livekit.html (needs npm)
+.cache/web/livekit-client.umd.js:
+	@command -v npm >/dev/null || { echo "npm is needed to get livekit-client: https://nodejs.org (Debian: apt-get install npm)"; exit 1; }
+	@mkdir -p .cache/web
+	cd .cache/web && npm pack --silent livekit-client@$(LIVEKIT_CLIENT_VERSION)
+	cd .cache/web && tar -xzOf livekit-client-$(LIVEKIT_CLIENT_VERSION).tgz package/dist/livekit-client.umd.js > client.part && mv client.part $(@F)
 
 format: $(STAMPS)/dev ## put the code into shape
 	$(PY) -m ruff check --fix-only -q .
