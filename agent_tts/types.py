@@ -100,7 +100,8 @@ class TtsMetrics:
         cancellation_latency_ms: abort() called -> pages, slot and codec state released.
         engine_cancellation_ms: The same, as the engine's own process measured it; None when it is this process.
         frames_wasted: Codec frames computed and never delivered.
-        prompt_tokens, cached_tokens: Prompt positions, and those taken from the prefix cache.
+        prompt_tokens, cached_tokens: Positions that a context begins with (voice, turns that are kept, new text), and
+            those of them taken from the prefix cache. Text appended to a live context counts in neither.
         underruns: Times the (assumed) player needed a sample that did not exist yet.
         chunk_gap_p50_ms, chunk_gap_p95_ms, chunk_gap_max_ms: Time between chunks becoming available.
         characters: Of the text that was pushed.

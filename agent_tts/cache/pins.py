@@ -2,7 +2,9 @@
 
     want(voice, keys) ─▶ (first use: its pages enter the tree) ─▶ settle(voice): locked ─▶ never evicted
 
-All pins together take at most a share of the pool; a voice beyond that is cached like everything else.
+A voice seldom ends where a page does. Its last positions are kept in the page that first went on behind them; others
+copy them from there. All pins together take at most a share of the pool; a voice beyond that is cached like everything
+else.
 """
 
 from __future__ import annotations
@@ -32,15 +34,15 @@ class Pins:
             self._wanted[voice] = tuple(keys)
 
     def settle(self, voice: str) -> None:
-        """Its pages may have entered the tree: lock what is there and was not locked yet. Whole pages only."""
+        """Its pages may have entered the tree: lock what is there and was not locked yet."""
         keys = self._wanted.get(voice)
         held = self._held.get(voice)
-        if keys is None or (held is not None and held.num_tokens == self._whole(keys)):
+        if keys is None or (held is not None and held.num_tokens == len(keys)):
             return
         match = self._cache.match(keys)
         if match.num_tokens <= (held.num_tokens if held else 0):
             return
-        pages = self._pages(except_for=voice) | set(match.pages)
+        pages = self._pages(except_for=voice) | set(match.needed_pages)
         if len(pages) > self._max_pages:
             logger.warning("voice %s is not pinned: %d pages of pins are the limit", voice, self._max_pages)
             del self._wanted[voice]
@@ -72,8 +74,5 @@ class Pins:
         assert self.num_pages <= self._max_pages
         assert all(match.node.locks > 0 for match in self._held.values())
 
-    def _whole(self, keys: Sequence[Hashable]) -> int:
-        return len(keys) // self._cache.page_size * self._cache.page_size
-
     def _pages(self, except_for: str | None = None) -> set[int]:
-        return {page for voice, match in self._held.items() if voice != except_for for page in match.pages}
+        return {page for voice, match in self._held.items() if voice != except_for for page in match.needed_pages}

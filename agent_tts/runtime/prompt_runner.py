@@ -102,12 +102,14 @@ class PromptRunner:
         )
 
     def voice_keys(self, voice: str) -> Sequence[Column]:
-        return self._voices[voice]
+        return [*self._voices[voice], *self._layout.opening()]
 
     @torch.inference_mode()
     def run(self, plan: StepPlan) -> StepResult:
         works: list[PromptWork] = [row.work.payload for row in plan.rows]
         for row, work in zip(plan.rows, works, strict=True):
+            if row.copy is not None:
+                self._pool.copy(row.copy.source, row.copy.target, row.copy.num_positions)
             self._feed(row, work)
         x = self._slow(plan.rows, works)  # [rows, dim]
         speaking = [index for index, work in enumerate(works) if work.speaks]

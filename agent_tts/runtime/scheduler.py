@@ -12,10 +12,10 @@ from dataclasses import dataclass
 
 from agent_tts.cache.pages import PageAllocator
 from agent_tts.cache.pins import Pins
-from agent_tts.cache.radix import PrefixCache
+from agent_tts.cache.radix import Match, PrefixCache
 from agent_tts.config import EngineConfig
 from agent_tts.runtime.request import Request, RequestState
-from agent_tts.runtime.step import Readiness, Row, StepPlan, Work
+from agent_tts.runtime.step import PageCopy, Readiness, Row, StepPlan, Work
 
 URGENT_LEAD_MS = 60.0
 """A listener this close to running dry comes first ..."""
@@ -119,8 +119,8 @@ class Scheduler:
         if request.source.begins_context():
             self._drop_context(request)
             self._reuse_prefix(request)
-        work = request.source.next_work(request.position)
-        if not self._extend(request, work):
+        work = self._next_work(request)
+        if work is None:
             self.refused.append(request)
             return None
         assert request.slot is not None
@@ -135,7 +135,18 @@ class Scheduler:
             num_past=request.position - request.first_position,
             position=request.position,
             work=work,
+            copy=self._copy(request),
         )
+
+    def _next_work(self, request: Request) -> Work | None:
+        """What the request feeds into the next step, once there are pages for it; None = there are none."""
+        work = request.source.next_work(request.position)
+        if self._extend(request, work):
+            return work
+        if not self._forgo_copy(request):
+            return None
+        work = request.source.next_work(request.position)
+        return work if self._extend(request, work) else None
 
     # -- pages --------------------------------------------------------------------------------------------------------
 
@@ -151,6 +162,24 @@ class Scheduler:
         request.prefix = match
         request.pages = list(match.pages)
         request.position = request.reused_tokens = match.num_tokens
+
+    def _copy(self, request: Request) -> PageCopy | None:
+        """What has to be copied before the first step of a context; its source stays locked until that has run."""
+        prefix = _to_be_copied(request)
+        if prefix is None:
+            return None
+        return PageCopy(prefix.node.page, request.pages[len(prefix.pages)], prefix.num_copied)
+
+    def _forgo_copy(self, request: Request) -> bool:
+        """Compute what would have been copied: the page that holds it may be the one that is missing."""
+        prefix = _to_be_copied(request)
+        if prefix is None:
+            return False
+        request.prefix = prefix.without_copy()
+        self.cache.lock(request.prefix)
+        self.cache.unlock(prefix)
+        request.position = request.reused_tokens = request.prefix.num_tokens
+        return True
 
     def _share(self, request: Request) -> None:
         """Put the whole pages of a context into the prefix tree, and keep them locked as long as it runs."""
@@ -224,3 +253,9 @@ class Scheduler:
 
 def _can_step(request: Request) -> bool:
     return not request.stopped and not request.paused and request.source.readiness() is Readiness.CAN_STEP
+
+
+def _to_be_copied(request: Request) -> Match | None:
+    """The cached prefix of a context that has not begun, when it ends inside a page."""
+    match = request.prefix
+    return match if match is not None and match.num_copied and request.source.begins_context() else None

@@ -45,6 +45,15 @@ class Work:
 
 
 @dataclass(frozen=True, slots=True)
+class PageCopy:
+    """The first positions of one KV page, to be copied into another before anything of the step is computed."""
+
+    source: int
+    target: int
+    num_positions: int
+
+
+@dataclass(frozen=True, slots=True)
 class Row:
     """One request's part of a step.
 
@@ -54,6 +63,7 @@ class Row:
         pages: KV pages of the positions still read, in order, those of the new positions included.
         num_past: Positions already in these pages.
         position: Absolute position of the first new one (for RoPE).
+        copy: Cached positions that go into the page where the new ones begin; None = none.
     """
 
     request_id: str
@@ -66,6 +76,7 @@ class Row:
     num_past: int
     position: int
     work: Work
+    copy: PageCopy | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -50,7 +50,11 @@ class PromptFormat(Protocol):
         ...
 
     def ask(self, text: str) -> list[Column]:
-        """New text, up to where the model goes on with its first frame."""
+        """New text, up to where the model goes on with its first frame. Begins with opening()."""
+        ...
+
+    def opening(self) -> list[Column]:
+        """What stands before any new text."""
         ...
 
     def close(self) -> list[Column]:
@@ -124,8 +128,12 @@ class S2Prompt:
     def ask(self, text: str) -> list[Column]:
         """A user turn, and the answer opened."""
         make = self._columns
-        columns = make.control("<|im_start|>") + make.text("user\n") + make.text(text) + self.close()
+        columns = self.opening() + make.text(text) + self.close()
         return columns + make.control("<|im_start|>") + make.text("assistant\n") + make.control("<|voice|>")
+
+    def opening(self) -> list[Column]:
+        """The head of a user turn."""
+        return self._columns.control("<|im_start|>") + self._columns.text("user\n")
 
     def close(self) -> list[Column]:
         """The end of a turn."""
@@ -151,7 +159,11 @@ class S1Prompt:
 
     def ask(self, text: str) -> list[Column]:
         """New text; frames follow directly."""
-        return self._columns.speaker(0) + self._columns.text(text)
+        return self.opening() + self._columns.text(text)
+
+    def opening(self) -> list[Column]:
+        """Whose text it is."""
+        return self._columns.speaker(0)
 
     def close(self) -> list[Column]:
         """The end of what was spoken."""

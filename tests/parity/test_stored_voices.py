@@ -71,7 +71,7 @@ async def test_an_added_voice_is_warmed_at_start_pinned_and_speaks(model: Path):
         pinned = engine.stats().pinned_pages
         assert pinned * 16 > 108, "the frames of the reference, and the words around them"
         metrics = await speak(engine, "alice", "Something new is said by now.")
-        assert metrics.cached_tokens == pinned * 16, "the first caller finds every whole page of the voice"
+        assert (pinned - 1) * 16 < metrics.cached_tokens <= pinned * 16, "the first caller finds all of the voice"
         assert metrics.prompt_tokens - metrics.cached_tokens < 60
         plain = await speak(engine, "default", "Something new is said by now.")
         assert plain.cached_tokens <= 32, "only what both system blocks begin with"

@@ -66,6 +66,21 @@ def test_a_row_without_new_positions_leaves_its_pages_as_they_are() -> None:
     assert torch.isfinite(cache.k).all()
 
 
+@torch.inference_mode()
+@pytest.mark.parametrize("copied", [1, 3])
+def test_a_context_that_begins_with_a_copy_goes_on_as_if_it_had_been_computed(copied: int) -> None:
+    model, cache = tiny(), pool()
+    x, y = torch.randn(1, 2 * PAGE, 16), torch.randn(1, 5, 16)
+    model(x, None, cache.view([[9, 2]], [0], [2 * PAGE]))
+    before = cache.k.clone()
+    cache.copy(2, 5, copied)
+    start = PAGE + copied
+    found = model(y, torch.arange(start, start + 5).unsqueeze(0), cache.view([[9, 5, 7]], [start], [5]))
+    expected = model(torch.cat([x[:, :start], y], dim=1))[:, start:]
+    torch.testing.assert_close(found, expected, atol=1e-5, rtol=1e-5)
+    torch.testing.assert_close(cache.k[:, : 5 * PAGE], before[:, : 5 * PAGE], atol=0, rtol=0)
+
+
 def test_pages_that_form_a_run_are_read_in_place() -> None:
     cache = pool()
     view = cache.view([[2, 3]], [1], [2])

@@ -7,6 +7,7 @@ import random
 from agent_tts.cache.pages import PageAllocator
 from agent_tts.cache.pins import Pins
 from agent_tts.cache.radix import PrefixCache
+from agent_tts.types import FinishReason
 from tests.bench import Bench
 from tests.fakes import ToneRunner
 
@@ -42,15 +43,53 @@ def test_a_voice_is_pinned_on_first_use_and_survives_every_eviction():
     assert second.cached_tokens == 64
 
 
-def test_only_whole_pages_of_the_voice_are_pinned_and_nothing_of_the_text():
+def test_the_end_of_a_voice_stays_in_the_page_that_went_on_behind_it():
     bench = bench_with({"default": voice("a", 3 * SIZE + 5)})
     bench.open("first", "one two three four five six seven")
     bench.run_dry()
     scheduler = bench.loop.scheduler
-    assert scheduler.pins.num_tokens("default") == 3 * SIZE
+    assert scheduler.pins.num_tokens("default") == 3 * SIZE + 5
     scheduler.cache.evict(1000)
     bench.loop.check_invariants()
-    assert scheduler.books().cached_pages == 3
+    assert scheduler.books().cached_pages == 4
+    assert scheduler.books().pinned_pages == 4
+    second = bench.open("second", "hello")
+    bench.step()
+    assert (second.cached_tokens, second.prompt_tokens) == (3 * SIZE + 6, 3 * SIZE + 7), "all but the last position"
+
+
+def test_what_is_copied_counts_as_cached_and_is_not_computed_again():
+    bench = bench_with({"default": voice("a", 3 * SIZE + 5), "other": voice("a", 3 * SIZE + 2)})
+    bench.open("first", "one two three four five six seven")
+    bench.run_dry()
+    second = bench.open("second", "hello", voice="other")
+    plan = bench.loop.begin_step()
+    (row,) = plan.rows
+    assert row.copy is not None
+    assert row.copy.num_positions == 2, "where the voices part"
+    assert row.copy.target == row.pages[3]
+    assert row.copy.source not in row.pages
+    assert row.position == row.num_past == 3 * SIZE + 2
+    assert row.work.num_positions == 2
+    bench.loop.check_invariants()
+    bench.loop.scheduler.cache.evict(1000)
+    assert row.copy.source in bench.loop.scheduler.cache.pages(), "not evicted before it was copied"
+    bench.loop.finish_step(plan, bench.loop.run(plan))
+    bench.loop.check_invariants()
+    assert (second.prompt_tokens, second.cached_tokens) == (3 * SIZE + 4, 3 * SIZE + 2)
+    assert bench.runner.prefilled["second"] == 2
+
+
+def test_a_pool_too_small_for_source_and_copy_computes_the_rest_instead():
+    prompts = {"default": voice("a", SIZE + 8), "other": (*voice("a", SIZE + 4), *voice("b", 4))}
+    bench = Bench(ToneRunner(prompts=prompts, frames_per_word=8), num_pages=2)
+    bench.open("first", "hello")
+    bench.run_dry()
+    second = bench.open("second", "hello", voice="other")
+    bench.run_dry()
+    assert second.finish_reason is FinishReason.COMPLETED
+    assert (second.prompt_tokens, second.cached_tokens) == (SIZE + 8, SIZE)
+    assert bench.runner.prefilled["second"] == 8 + 7
 
 
 def test_an_abort_during_the_prefill_pins_what_was_computed_and_the_rest_later():
@@ -138,4 +177,4 @@ def test_five_hundred_random_moves_never_evict_a_pin():
         for name in voices:
             assert pins.num_tokens(name) >= seen.get(name, 0)
             seen[name] = pins.num_tokens(name)
-    assert seen == dict.fromkeys(voices, 3 * SIZE)
+    assert seen == {name: len(keys) for name, keys in voices.items()}
