@@ -42,6 +42,8 @@ class BindingEvent:
     utterance_id: str | None = None
     metrics: TtsMetrics | None = None
     """With `released`."""
+    played_ms: float | None = None
+    """With `cleared`: media time of the reply that was played."""
 
 
 class Binding:
@@ -62,6 +64,8 @@ class Binding:
         self._timer: asyncio.TimerHandle | None = None
         self._tasks: set[asyncio.Task[None]] = set()
         reporter.on_abort = self._note_abort
+        if policy is None:
+            reporter.on_pause = lambda paused: self._note("duck" if paused else "resumed")
         reporter.on("playback_finished", self._on_playback_finished)
         session.on("agent_state_changed", self._on_agent_state)
         session.on("user_state_changed", self._on_user_state)
@@ -110,7 +114,7 @@ class Binding:
 
     def _on_playback_finished(self, event: io.PlaybackFinishedEvent) -> None:
         if event.interrupted:
-            self._note("cleared")
+            self._on_event(self._event("cleared", played_ms=1000 * event.playback_position))
         self.reporter.release()
 
     # -- what is done -------------------------------------------------------------------------------------------------
@@ -149,9 +153,13 @@ class Binding:
     # -- what is told -------------------------------------------------------------------------------------------------
 
     def _note(self, name: str, at_s: float | None = None, metrics: TtsMetrics | None = None) -> None:
+        event = self._event(name, metrics=metrics)
+        self._on_event(event if at_s is None else replace(event, at_s=at_s))
+
+    def _event(self, name: str, *, metrics: TtsMetrics | None = None, played_ms: float | None = None) -> BindingEvent:
         utterance = self.reporter.utterance
         identity = metrics.utterance_id if metrics else utterance.id if utterance else None
-        self._on_event(BindingEvent(name, time.monotonic() if at_s is None else at_s, identity, metrics))
+        return BindingEvent(name, time.monotonic(), identity, metrics, played_ms)
 
     def _note_abort(self, utterance: Utterance, ack: AbortAck) -> None:
         if self.reporter.last_captured_s is not None:

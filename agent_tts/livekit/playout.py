@@ -61,6 +61,8 @@ class PlayoutReporter(io.AudioOutput):
         self.last_captured_s: float | None = None
         """When the output was last given audio of the utterance."""
         self.on_abort: Callable[[Utterance, AbortAck], None] = lambda utterance, ack: None
+        self.on_pause: Callable[[bool], None] = lambda paused: None
+        """Told when the framework pauses (True) and resumes."""
         self._timer: asyncio.TimerHandle | None = None
 
     @property
@@ -110,10 +112,13 @@ class PlayoutReporter(io.AudioOutput):
         """The framework's pause."""
         self._paused = True
         self._apply_pause()
+        self.on_pause(True)
 
     def resume(self) -> None:
-        self._paused = False
+        was, self._paused = self._paused, False
         self._apply_pause()
+        if was:
+            self.on_pause(False)
 
     def hold(self) -> None:
         """Our own pause, beside the framework's: audio goes on when neither holds it."""

@@ -60,6 +60,7 @@ async def test_immediate_ends_the_reply_at_the_vad_and_holds_the_output_until_it
     session.sink.on_playback_finished(playback_position=0.02, interrupted=True)
     assert session.sink.calls == ["pause", "resume"]
     assert [event.name for event in told] == ["vad", "decision", "last_frame", "abort", "cleared"]
+    assert told[-1].played_ms == pytest.approx(20.0)
     assert {event.utterance_id for event in told} == {"said"}
 
 
@@ -91,6 +92,15 @@ async def test_framework_only_reports() -> None:
     assert (session.interrupts, utterance.calls, session.sink.calls) == (0, [], [])
     session.output.audio.clear_buffer()  # the framework's own decision
     assert utterance.calls == ["abort"]
+
+
+async def test_with_framework_its_own_pauses_are_told() -> None:
+    session, told = FakeSession(), list[BindingEvent]()
+    await speaking(session, "framework", on_event=told.append)
+    session.output.audio.pause()
+    session.output.audio.resume()
+    session.output.audio.resume()
+    assert [event.name for event in told] == ["duck", "resumed"]
 
 
 @pytest.mark.parametrize("preset", ["immediate", "selective"])
