@@ -6,7 +6,7 @@ import asyncio
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 
-from pipecat.frames.frames import EndFrame, Frame
+from pipecat.frames.frames import EndFrame, ErrorFrame, Frame
 from pipecat.observers.base_observer import BaseObserver
 from pipecat.pipeline.pipeline import Pipeline
 from pipecat.pipeline.worker import PipelineWorker
@@ -36,6 +36,20 @@ class Line(FrameProcessor):
 
     async def until_seen(self, kind: type[Frame], count: int = 1) -> None:
         await self.until(lambda frames: sum(isinstance(frame, kind) for frame in frames) >= count)
+
+
+class Upstream(FrameProcessor):
+    """The start of a pipeline that remembers which errors came back to it."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.errors: list[ErrorFrame] = []
+
+    async def process_frame(self, frame: Frame, direction: FrameDirection) -> None:
+        await super().process_frame(frame, direction)
+        if isinstance(frame, ErrorFrame):
+            self.errors.append(frame)
+        await self.push_frame(frame, direction)
 
 
 @asynccontextmanager

@@ -84,21 +84,6 @@ def test_a_turn_is_started_audio_words_stopped_in_this_order() -> None:
     run(story)
 
 
-def test_audio_is_20_ms_at_the_engines_rate_and_nothing_is_lost() -> None:
-    async def story() -> None:
-        metrics: list[TtsMetrics] = []
-        async with tone_engine() as engine:
-            engine.on_metrics(metrics.append)
-            frames = await down(AgentTTSService(engine=engine), turn("One two three four."))
-        audio = [frame for frame in frames if isinstance(frame, TTSAudioRawFrame)]
-        assert {len(frame.audio) for frame in audio} == {2 * 480}
-        assert {frame.sample_rate for frame in audio} == {24_000}
-        assert 20 * len(audio) == pytest.approx(metrics[0].generated_audio_ms, abs=20)
-        assert metrics[0].finish_reason is FinishReason.COMPLETED
-
-    run(story)
-
-
 def test_the_sentences_of_one_turn_share_one_utterance() -> None:
     async def story() -> None:
         metrics: list[TtsMetrics] = []
@@ -177,25 +162,6 @@ def test_nothing_follows_an_interruption_and_the_engine_is_free() -> None:
     run(story)
 
 
-def test_the_turn_after_an_interruption_is_whole() -> None:
-    async def story() -> None:
-        async with (
-            tone_engine(ToneRunner(frames_per_word=10)) as engine,
-            pipeline_of(AgentTTSService(engine=engine)) as (worker, line),
-        ):
-            await worker.queue_frames([LLMFullResponseStartFrame(), LLMTextFrame("Cut off here, please. And more")])
-            await line.until_seen(TTSAudioRawFrame)
-            await worker.queue_frame(InterruptionFrame())
-            await line.until_seen(InterruptionFrame)
-            position = len(line.frames)
-            await worker.queue_frames(turn("Go on."))
-            await line.until_seen(LLMFullResponseEndFrame)
-        assert words(line.frames[position:]) == ["Go", "on."]
-        assert len(of(line.frames[position:], TTSStoppedFrame)) == 1
-
-    run(story)
-
-
 def test_text_that_cannot_be_spoken_ends_cleanly_and_never_mutes_the_service() -> None:
     async def story() -> None:
         async with tone_engine() as engine:
@@ -221,34 +187,6 @@ def test_a_slow_engine_is_waited_for() -> None:
             frames = await down(service, turn("Patience."))
         assert words(frames) == ["Patience."]
         assert len(of(frames, TTSStoppedFrame)) == 1
-
-    run(story)
-
-
-def test_a_failing_model_is_an_error_frame_and_the_next_turn_speaks() -> None:
-    async def story() -> None:
-        fail = True
-
-        def fail_once(row: object) -> bool:
-            nonlocal fail
-            return fail and not (fail := False)
-
-        async with tone_engine(ToneRunner(fail_on=fail_once)) as engine:
-            service = AgentTTSService(engine=engine)
-            received, up = await run_test(service, frames_to_send=[*turn("Bad."), *turn("Good.")])
-        errors = [frame for frame in up if type(frame).__name__ == "ErrorFrame"]
-        assert errors
-        assert "Bad" not in errors[0].error, "what is said does not belong in an error"
-        assert words(received)[-1:] == ["Good."]
-
-    run(story)
-
-
-def test_a_busy_engine_is_an_error_frame() -> None:
-    async def story() -> None:
-        async with tone_engine(max_waiting=1) as engine, engine.utterance():
-            _, up = await run_test(AgentTTSService(engine=engine), frames_to_send=turn("No room."))
-        assert any("max_waiting" in frame.error for frame in up if type(frame).__name__ == "ErrorFrame")
 
     run(story)
 
