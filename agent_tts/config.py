@@ -11,7 +11,7 @@ import os
 from collections.abc import Mapping
 from dataclasses import dataclass, field, fields
 from pathlib import Path
-from typing import Any, Literal, TypeVar
+from typing import Any, Literal, TypeVar, get_args
 
 from agent_tts.errors import ConfigError
 
@@ -94,6 +94,9 @@ class ModelConfig:
 # ---------------------------------------------------------------------------------------------------------------------
 # What the machine can hold
 
+StepKind = Literal["auto", "dynamic", "static", "graphs"]
+WeightFormat = Literal["full", "int8", "fp8"]
+
 
 @dataclass(frozen=True, slots=True)
 class EngineConfig:
@@ -111,6 +114,11 @@ class EngineConfig:
         voices_dir: Stored voices; None = as the environment says.
         warm_voices: Voices whose prompt is computed while the engine loads, before the first caller waits for it.
         condition_on_previous: Prompt-text models: a clause continues from the ones before it; False = each by itself.
+        step: Prompt-text models: how a step is computed. "dynamic": shapes of the moment, the fastest on a CPU;
+            "static": fixed shapes; "graphs": those, captured as CUDA graphs while loading; "auto": graphs on a GPU,
+            else dynamic.
+        fast_weights: Prompt-text models: the Fast AR's weights as the checkpoint has them ("full"), or in one byte:
+            "int8", or "fp8" where the GPU has it. It reads half of all bytes of a frame.
     """
 
     model: str = "bundled"
@@ -127,6 +135,8 @@ class EngineConfig:
     voices_dir: str | None = None
     warm_voices: tuple[str, ...] = ()
     condition_on_previous: bool = True
+    step: StepKind = "auto"
+    fast_weights: WeightFormat = "full"
     seed: int | None = None
     """Seed of utterances that bring none; None = a new one each time."""
 
@@ -135,6 +145,8 @@ class EngineConfig:
             _require_positive(name, getattr(self, name))
         for name in ("lead_ms", "max_utterance_ms"):
             _require_positive(name, getattr(self, name))
+        _require_one_of("step", self.step, get_args(StepKind))
+        _require_one_of("fast_weights", self.fast_weights, get_args(WeightFormat))
         object.__setattr__(self, "warm_voices", _names("warm_voices", self.warm_voices))
 
 
@@ -143,6 +155,11 @@ def _names(name: str, value: object) -> tuple[str, ...]:
     if not isinstance(value, (list, tuple)) or not all(isinstance(item, str) for item in value):
         raise ConfigError(f"{name} is {value!r}; a list of names is expected.")
     return tuple(value)
+
+
+def _require_one_of(name: str, value: str, allowed: tuple[str, ...]) -> None:
+    if value not in allowed:
+        raise ConfigError(f"{name} is {value!r}; allowed: {', '.join(allowed)}.")
 
 
 def _require_positive(name: str, value: float) -> None:

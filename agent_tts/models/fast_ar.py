@@ -12,7 +12,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from agent_tts.config import ModelConfig
+from agent_tts.config import ModelConfig, WeightFormat
 from agent_tts.models import numpy_stack
 from agent_tts.models.decode_stack import DecodeStack, turned_over
 from agent_tts.models.numpy_stack import NumpyStack, RowStep
@@ -48,13 +48,16 @@ class FastAR(nn.Module):
 
 
 class _FrameCache:
-    """Keys and values of the positions of one frame. The slices a step needs are made once and kept."""
+    """Keys and values of the positions of one frame. The slices a pass needs are made once and kept."""
 
     def __init__(self, config: ModelConfig, rows: int, dtype: torch.dtype, device: torch.device) -> None:
         fast = config.fast
         shape = (fast.num_layers, rows, config.num_codebooks, fast.num_kv_heads, fast.head_dim)
         self._k = torch.zeros(shape, dtype=dtype, device=device)
         self._v = torch.zeros(shape, dtype=dtype, device=device)
+        first = torch.zeros(2, 2, dtype=dtype, device=device)
+        first[0, 1] = float("-inf")
+        self._first_mask = first.unsqueeze(1).repeat(rows, 1, 1)  # [2 * rows, 1, 2]
         self._slices: dict[tuple[int, int], list[tuple[Tensor, ...]]] = {}
         self._now: list[tuple[Tensor, ...]] = []
 
@@ -81,24 +84,37 @@ class _FrameCache:
         """As keys."""
         return [layer[3] for layer in self._now]
 
-    def update(self, layer: int, k: Tensor, v: Tensor) -> tuple[Tensor, Tensor, None]:
-        """k, v [rows, 1, kv_heads, head_dim]; the KVCache protocol of nn/attention.py."""
+    def update(self, layer: int, k: Tensor, v: Tensor) -> tuple[Tensor, Tensor, Tensor | None]:
+        """k, v [rows, 1, kv_heads, head_dim]; the KVCache protocol of nn/attention.py.
+
+        With two rows for each row of the cache they are its positions 0 and 1.
+        """
         new_k, new_v, keys, values = self._now[layer]
-        new_k.copy_(k)
-        new_v.copy_(v)
-        return keys, values, None
+        if len(k) == len(keys):
+            new_k.copy_(k)
+            new_v.copy_(v)
+            return keys, values, None
+        keys.copy_(k.view(keys.shape))
+        values.copy_(v.view(values.shape))
+        return _twice(keys), _twice(values), self._first_mask[: len(k)]
+
+
+def _twice(x: Tensor) -> Tensor:
+    """[rows, ...] -> [2 * rows, ...], each row two times."""
+    return x.unsqueeze(1).expand(-1, 2, *x.shape[1:]).flatten(0, 1)
 
 
 class FastDecoder:
     """Runs a FastAR one position at a time. Owns a cache of one frame for up to `rows` requests."""
 
-    def __init__(self, fast: FastAR, rows: int) -> None:
+    def __init__(self, fast: FastAR, rows: int, weights: WeightFormat = "full") -> None:
         weight = fast.output.weight
         self._fast = fast
-        self._stack = DecodeStack(fast.transformer)
+        self._stack = DecodeStack(fast.transformer, weights)
         self._cache = _FrameCache(fast.config, rows, weight.dtype, weight.device)
         positions = torch.arange(fast.config.num_codebooks, device=weight.device)
         self._angles = [self._stack.angles(position) for position in positions.unsqueeze(1)]
+        self._first_angles = {count: self._stack.angles(positions[:2].repeat(count)) for count in (1, rows)}
         self._head = weight.detach()[: fast.config.fast_legal_codes]  # [candidates, dim]
         self.alone = (
             AloneDecoder(fast, self._stack, self._cache, self._angles) if numpy_stack.fits(self._stack) else None
@@ -116,16 +132,27 @@ class FastDecoder:
         Returns:
             [rows, codebooks] int64, `first` in front.
         """
-        self._step(self._fast.project_in(hidden), 0)
+        x = self._begin(self._fast.project_in(hidden), self._embed(first))
         codes = [first]
         for position in range(1, self._fast.config.num_codebooks):
-            x = self._step(F.embedding(codes[-1], self._fast.embeddings.weight), position)
+            if position > 1:
+                self._cache.begin(len(first), position)
+                x = self._stack.forward(self._embed(codes[-1]), self._angles[position], self._cache)
             codes.append(choose(position, F.linear(self._stack.norm(x), self._head)))
         return torch.stack(codes, dim=1)
 
-    def _step(self, x: Tensor, position: int) -> Tensor:
-        self._cache.begin(x.shape[0], position)
-        return self._stack.forward(x, self._angles[position], self._cache)
+    def _embed(self, codes: Tensor) -> Tensor:
+        return F.embedding(codes, self._fast.embeddings.weight)
+
+    def _begin(self, hidden: Tensor, first: Tensor) -> Tensor:
+        """Positions 0 and 1 in one pass, [rows, dim] each: the weights are read once for both."""
+        rows = len(hidden)
+        if rows not in self._first_angles:
+            positions = torch.arange(2, device=hidden.device).repeat(rows)
+            self._first_angles[rows] = self._stack.angles(positions)
+        self._cache.begin(rows, 1)
+        both = torch.stack([hidden, first], dim=1).flatten(0, 1)
+        return self._stack.forward(both, self._first_angles[rows], self._cache)[1::2]
 
 
 class AloneDecoder:

@@ -7,11 +7,12 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import NamedTuple
 
 import torch
 from torch import Tensor
 
-from agent_tts.config import ModelConfig
+from agent_tts.config import ModelConfig, WeightFormat
 from agent_tts.models import sampling
 from agent_tts.models.dual_ar import DualAR
 from agent_tts.models.fast_ar import FastDecoder
@@ -62,24 +63,27 @@ class SamplerState:
 
     def reset(self, slot_ids: Tensor) -> None:
         """These slots begin a new utterance."""
-        self.count[slot_ids] = 0
-        self.window[slot_ids] = -1
-        self.history[slot_ids] = 0
+        self.count.index_fill_(0, slot_ids, 0)
+        self.window.index_fill_(0, slot_ids, -1)
+        self.history.index_fill_(0, slot_ids, 0)
 
 
 class FrameSampler:
     """Turns the Slow AR's last position of each row into that row's next column."""
 
-    def __init__(self, model: DualAR, slots: int) -> None:
+    def __init__(
+        self, model: DualAR, slots: int, *, rows: int | None = None, fast_weights: WeightFormat = "full"
+    ) -> None:
+        """`rows`: the most there can be in one call; None = as many as slots."""
         weight = model.slow.head_weight
         self._model = model
         self._head = SlowHead(model.slow)
         self._is_s1 = model.config.layout == "dual_ar"
-        self._fast = FastDecoder(model.fast, slots)
+        self._fast = FastDecoder(model.fast, rows or slots, fast_weights)
         self.state = SamplerState(model.config, slots, weight.device)
 
     def sample(self, x: Tensor, slot_ids: Tensor, rows: RowSampling, noise: Noise) -> Tensor:
-        """One frame for each row.
+        """One frame for each row, the fastest way that the machine allows.
 
         Args:
             x: [rows, dim], SlowAR.forward() at each row's last position.
@@ -89,66 +93,86 @@ class FrameSampler:
         Returns:
             [rows, codebooks + 1]: main token, then all codes. The state of the slots has moved on by one frame.
         """
-        state, model = self.state, self._model
-        count, history = state.count[slot_ids], state.history[slot_ids]
-        main = self._main(self._head.logits(x).float(), slot_ids, count, history, rows, noise)
+        return self._sample(x, slot_ids, rows, noise, alone=len(x) <= MAX_ROWS and self._can_choose_alone(rows, noise))
+
+    def sample_on_device(self, x: Tensor, slot_ids: Tensor, rows: RowSampling, noise: Noise) -> Tensor:
+        """As sample(), without a look at any value. Of rows that share a slot any one moves its state on."""
+        return self._sample(x, slot_ids, rows, noise, alone=False)
+
+    def _sample(self, x: Tensor, slot_ids: Tensor, rows: RowSampling, noise: Noise, *, alone: bool) -> Tensor:
+        model, past = self._model, self._past(slot_ids)
+        main = self._main(self._head.logits(x).float(), past, rows, noise)
         tokens = self._head.token_ids[main]
         hidden, first = model.slow.hidden(x), semantic_code(model.config, tokens)
-        alone = self._fast.alone
-        if alone is not None and len(x) <= MAX_ROWS and self._can_choose_alone(rows, noise):
+        if alone and self._fast.alone is not None:
             chosen = [
-                alone.codes(hidden[row : row + 1], code, _alone_choice(rows, noise, row))
+                self._fast.alone.codes(hidden[row : row + 1], code, _alone_choice(rows, noise, row))
                 for row, code in enumerate(first.tolist())
             ]
             codes = torch.tensor(chosen)
         else:
 
             def choose(position: int, logits: Tensor) -> Tensor:
-                return self._residual(position, logits.float(), count, history, rows, noise)
+                return self._residual(position, logits.float(), past, rows, noise)
 
             codes = self._fast.codes(hidden, first, choose)
         columns = torch.cat([tokens.unsqueeze(1), codes], dim=1)
-        self._remember(slot_ids, count, main, columns)
+        self._remember(slot_ids, past, main, columns)
         return columns
+
+    def _past(self, slot_ids: Tensor) -> _Past:
+        """What this layout needs of these slots' earlier frames."""
+        state = self.state
+        earlier = state.history if self._is_s1 else state.window
+        return _Past(state.count[slot_ids], earlier[slot_ids])
 
     def _can_choose_alone(self, rows: RowSampling, noise: Noise) -> bool:
         return not self._is_s1 and not noise.by_candidate and rows.limit is not None
 
-    def _main(
-        self, logits: Tensor, slot_ids: Tensor, count: Tensor, history: Tensor, rows: RowSampling, noise: Noise
-    ) -> Tensor:
+    def _main(self, logits: Tensor, past: _Past, rows: RowSampling, noise: Noise) -> Tensor:
         if self._is_s1:  # the reference takes a column of its history here, not a row: the oldest frame's ids
-            logits = sampling.penalize(logits, history[:, :, 0], _from_second_frame(rows.penalty, count))
+            logits = sampling.penalize(logits, past.earlier[:, :, 0], _from_second_frame(rows.penalty, past.frames))
         ranked = sampling.rank(logits, rows.limit)
         top_k = None if rows.limit is None else rows.top_k
         first = _noise(ranked, noise.main[:, 0], noise, self._head.token_ids)
         if self._is_s1:
             return sampling.draw(ranked, first, rows.temperature, rows.top_p, top_k)
         second = _noise(ranked, noise.main[:, 1], noise, self._head.token_ids)
-        window, semantic = self.state.window[slot_ids], self._head.is_semantic
         return sampling.draw_unless_repeated(
-            ranked, (first, second), window, semantic, rows.temperature, rows.top_p, top_k, count > 0
+            ranked,
+            (first, second),
+            past.earlier,
+            self._head.is_semantic,
+            rows.temperature,
+            rows.top_p,
+            top_k,
+            past.frames > 0,
         )
 
-    def _residual(
-        self, position: int, logits: Tensor, count: Tensor, history: Tensor, rows: RowSampling, noise: Noise
-    ) -> Tensor:
+    def _residual(self, position: int, logits: Tensor, past: _Past, rows: RowSampling, noise: Noise) -> Tensor:
         if self._is_s1:
-            logits = sampling.penalize(logits, history[:, position + 1], _from_second_frame(rows.penalty, count))
+            recent = past.earlier[:, position + 1]
+            logits = sampling.penalize(logits, recent, _from_second_frame(rows.penalty, past.frames))
         ranked = sampling.rank(logits, rows.limit)
         uniform = _noise(ranked, noise.residual[:, position - 1], noise, None)
         top_k = None if rows.limit is None else rows.top_k
         return sampling.draw(ranked, uniform, rows.fast_temperature, rows.fast_top_p, top_k)
 
-    def _remember(self, slot_ids: Tensor, count: Tensor, main: Tensor, columns: Tensor) -> None:
-        state, later = self.state, (count > 0).unsqueeze(1)  # frame 0 enters neither window nor history
+    def _remember(self, slot_ids: Tensor, past: _Past, main: Tensor, columns: Tensor) -> None:
+        state, later = self.state, (past.frames > 0).unsqueeze(1)  # frame 0 enters neither window nor history
         if self._is_s1:
-            state.history[slot_ids] = _appended(state.history[slot_ids], count - 1, columns, later)
+            state.history[slot_ids] = _appended(past.earlier, past.frames - 1, columns, later)
         else:
-            window = state.window[slot_ids]
-            moved = torch.cat([window[:, 1:], main.unsqueeze(1)], dim=1)
-            state.window[slot_ids] = torch.where(later, moved, window)
-        state.count[slot_ids] = count + 1
+            moved = torch.cat([past.earlier[:, 1:], main.unsqueeze(1)], dim=1)
+            state.window[slot_ids] = torch.where(later, moved, past.earlier)
+        state.count[slot_ids] = past.frames + 1
+
+
+class _Past(NamedTuple):
+    """What the rows of one call remember."""
+
+    frames: Tensor  # [rows], how many so far
+    earlier: Tensor  # S1: history [rows, codebooks + 1, 16]; S2: window [rows, 10]
 
 
 def _alone_choice(rows: RowSampling, noise: Noise, row: int) -> Callable[[int, Array], int]:

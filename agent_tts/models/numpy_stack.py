@@ -194,4 +194,4 @@ def _mixed(weights: Array, values: Runs) -> Array:
 
 
 def _shared(layer: Layer) -> _Weights:
-    return _Weights(*(None if tensor is None else tensor.numpy() for tensor in layer))  # type: ignore[arg-type]
+    return _Weights(*(tensor.numpy() if isinstance(tensor, torch.Tensor) else None for tensor in layer))  # type: ignore[arg-type]

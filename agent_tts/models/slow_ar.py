@@ -35,7 +35,7 @@ class SlowAR(nn.Module):
         main, codes = columns[:, 0], columns[:, 1:]
         is_semantic = (main >= config.semantic_begin_id) & (main <= config.semantic_end_id)  # [rows, time]
         offsets = torch.arange(config.num_codebooks, device=columns.device).view(1, -1, 1) * config.codebook_size
-        legal = torch.where(is_semantic.unsqueeze(1), codes, 0) + offsets
+        legal = codes * is_semantic.unsqueeze(1) + offsets
         token = self.embeddings(main)
         frame = token + self.codebook_embeddings(legal).sum(dim=1)
         if config.scale_codebook_embeddings:

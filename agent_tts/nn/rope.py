@@ -4,7 +4,7 @@ The released Dual-AR checkpoints and their codec were trained with tables rounde
 their logits move by up to 4e-2 and long audio breaks. So rounding is a property of the model, not of the compute dtype.
 """
 
-from functools import lru_cache
+from functools import cache
 from typing import NamedTuple
 
 import torch
@@ -18,7 +18,7 @@ class Rotation(NamedTuple):
     sin: Tensor
 
 
-@lru_cache(maxsize=64)
+@cache  # never thrown away: captured graphs go on reading them
 def _inverse_frequencies(head_dim: int, base: float, device: torch.device) -> Tensor:
     exponents = torch.arange(0, head_dim, 2, device=device, dtype=torch.float32) / head_dim
     return 1.0 / (base**exponents)

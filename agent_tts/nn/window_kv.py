@@ -36,7 +36,10 @@ class WindowKV:
 
     def reset(self, slot_ids: Tensor | None = None) -> None:
         """Put these slots (None: all) back to the start of a stream."""
-        self.position[slice(None) if slot_ids is None else slot_ids] = 0
+        if slot_ids is None:
+            self.position.zero_()
+        else:
+            self.position.index_fill_(0, slot_ids, 0)
 
     def advance(self, time: int, slot_ids: Tensor | None) -> WindowView:
         """Take the next `time` positions of these slots (None: all, in order); the view serves one forward pass."""

@@ -138,7 +138,7 @@ def test_audio_goes_on_across_clauses_as_one_stream(make, short_clauses) -> None
     bench.run_dry()
     columns = bench.runner.columns("one")
     assert columns.shape[1] == 10
-    whole = bench.runner._codec.decode(torch.from_numpy(columns[1:]).unsqueeze(0))
+    whole = bench.runner.parts.codec.decode(torch.from_numpy(columns[1:]).unsqueeze(0))
     fixtures.close(torch.from_numpy(bench.runner.audio("one")), whole[0].numpy(), fixtures.AUDIO_ATOL)
 
 
@@ -148,12 +148,12 @@ def test_a_later_clause_continues_the_live_context(make, short_clauses) -> None:
     request = bench.open("one", "Hello there, friend. How are you today, my dear old friend of mine?", voice="clone")
     bench.step(7)
     context = np.array(request.source.prefix_keys())[: request.position]
-    model = bench.runner._model
+    model = bench.runner.parts.model
     x = model.slow(torch.from_numpy(context.T).unsqueeze(0))[:, -1]
     one = torch.ones(1)
     sampling = RowSampling(one, one, one.long(), one, one, one, 1)
     noise = Noise(torch.full((1, 2, 1), 0.5), torch.full((1, model.config.num_codebooks - 1, 1), 0.5))
-    bench.runner._sampler.state.reset(torch.tensor([1]))
+    bench.runner.parts.sampler.state.reset(torch.tensor([1]))
     expected = FrameSampler(model, 1).sample(x, torch.tensor([0]), sampling, noise)
     np.testing.assert_array_equal(bench.runner.columns("one")[:, -1], expected[0].numpy())
     assert len(bench.runner.columns("one").T) > 5, "the second clause is being spoken"
@@ -351,7 +351,7 @@ def test_aborts_at_any_moment_leave_the_books_balanced(make, short_clauses, seed
     books = bench.loop.scheduler.books()
     assert books.held_pages == 0
     assert books.free_slots == books.total_slots
-    assert not bench.runner._slots
+    assert not bench.runner.parts.slots
 
 
 def test_neighbours_do_not_change_what_is_said(make, short_clauses, monkeypatch: pytest.MonkeyPatch) -> None:
