@@ -84,6 +84,8 @@ class Moments:
     dip_s: float | None = None
     """Ducked or paused."""
     restored_s: float | None = None
+    vad_s: float | None = None
+    """The framework's VAD reported speech."""
     decision_s: float | None = None
     cleared_s: float | None = None
 

@@ -178,6 +178,7 @@ def _row(event: EventRecord, heard: _Heard, outcome: str) -> BargeInRow:
         onset_s=event.onset_s,
         suspicion_s=_not_before(moments.suspicion_s, event.onset_s),
         duck_s=_not_before(moments.dip_s, event.onset_s),
+        vad_s=_not_before(moments.vad_s, event.onset_s),
         decision_s=_not_before(moments.decision_s, event.onset_s),
         abort_s=_not_before(reply.abort_s, event.onset_s),
         released_s=reply.released_s if reply.abort_s is not None else None,

@@ -1,4 +1,4 @@
-"""An OpenAI endpoint that answers with long replies at an LLM's pace: the same for every run, so runs can be compared."""
+"""An OpenAI endpoint that answers with long replies at an LLM's pace: the same in every run, so runs can be compared."""
 
 from __future__ import annotations
 
