@@ -31,8 +31,10 @@ class Engine:
 
     provider = "agent_tts"
 
-    def __init__(self, door: Door) -> None:
+    def __init__(self, door: Door, check_voice: Callable[[str], None] = lambda voice: None) -> None:
+        """`check_voice` raises VoiceError for a voice that must not be used now."""
         self._door = door
+        self._check_voice = check_voice
         self._open: set[Utterance] = set()
         self._warming: set[Utterance] = set()
         self._callbacks: list[MetricsCallback] = []
@@ -51,6 +53,7 @@ class Engine:
             LicenseNotAcceptedError: The licence of its weights has to be accepted first.
             CheckpointError: The model cannot be loaded; says what was expected.
             UnknownVoiceError: `config.warm_voices` names one that is not there.
+            ConsentError: It names one whose speaker's consent is over.
             ConfigError: A config value is not allowed.
             EngineUnavailableError: Nobody answers at that address.
         """
@@ -59,9 +62,9 @@ class Engine:
             config = replace(config, model=model)
         if config.model.startswith(REMOTE_SCHEMES):
             return cls(await asyncio.to_thread(_connect, config.model))
-        door = await asyncio.to_thread(_load_door, config)
+        door, check_voice = await asyncio.to_thread(_load_door, config)
         async with contextlib.AsyncExitStack() as until_warm:
-            engine = await until_warm.enter_async_context(cls(door))
+            engine = await until_warm.enter_async_context(cls(door, check_voice))
             await engine.warm(config.warm_voices)
             until_warm.pop_all()
         return engine
@@ -117,11 +120,14 @@ class Engine:
 
         Raises:
             UnknownVoiceError, EngineBusyError, EngineClosedError, EngineUnavailableError, ConfigError
+            ConsentError: The consent of the voice's speaker is over. An engine in another process says so when the
+                utterance is read.
         """
         if self.closed:
             raise EngineClosedError
         if voice not in self.voices:
             raise UnknownVoiceError(voice, self.voices)
+        self._check_voice(voice)
         if len(self._open) >= self._door.max_waiting:
             raise EngineBusyError(len(self._open), self._door.max_waiting)
         if lead_ms is not None and not lead_ms > 0:
@@ -181,14 +187,18 @@ class Engine:
             callback(metrics)
 
 
-def _load_door(config: EngineConfig) -> Door:
-    """The runner that fits the checkpoint's layout, on a thread that is ready. The first place that imports torch."""
-    from agent_tts.runtime.loading import load_runner
-    from agent_tts.voices.registry import find_references
+def _load_door(config: EngineConfig) -> tuple[Door, Callable[[str], None]]:
+    """The runner that fits the checkpoint, on a thread that is ready; and what checks the consent for a stored voice.
 
-    door = LocalDoor(load_runner(config, lambda folder: find_references(folder, config)), config)
+    The first place that imports torch.
+    """
+    from agent_tts.runtime.loading import load_runner
+    from agent_tts.voices.registry import StoredVoices
+
+    voices = StoredVoices(config)
+    door = LocalDoor(load_runner(config, voices.references), config)
     door.wait_until_prepared()
-    return door
+    return door, voices.require_consent
 
 
 def _connect(address: str) -> Door:

@@ -8,7 +8,7 @@
     ├── UnknownVoiceError           no voice of that name
     ├── VoiceError                  a voice that cannot be stored as it was given
     │   ├── ReferenceAudioError     its recording is not fit for a voice
-    │   ├── ConsentError            nobody said that the speaker agreed
+    │   ├── ConsentError            nobody said that the speaker agreed, or the consent is over
     │   └── VoiceFileError          its stored files are damaged or were changed
     ├── SampleRateError             audio at a rate that is not allowed here
     ├── TextAfterEndError           push_text() or flush() after end_text()
@@ -50,14 +50,14 @@ class LicenseNotAcceptedError(CheckpointError):
 
 
 class NotEnoughMemoryError(CheckpointError):
-    """The weights need more memory than is free."""
+    """The weights, or what is computed with them at once, need more memory than is free."""
 
-    def __init__(self, what: str, needed: int, available: int, device: str) -> None:
+    def __init__(self, what: str, needed: int, available: int, device: str, advice: str) -> None:
         self.needed = needed
         self.available = available
         super().__init__(
             f"{what} needs {needed / 2**30:.2f} GiB on {device}, {available / 2**30:.2f} GiB are free. "
-            "Use dtype bfloat16, another device, or free memory first."
+            f"{advice}, or free memory first."
         )
 
 
@@ -85,7 +85,7 @@ class ReferenceAudioError(VoiceError):
 
 
 class ConsentError(VoiceError):
-    """A voice without a complete record of the speaker's consent."""
+    """A voice without a complete record of the speaker's consent, or whose consent is over."""
 
 
 class VoiceFileError(VoiceError):

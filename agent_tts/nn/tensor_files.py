@@ -158,11 +158,13 @@ def memory_needed(module: nn.Module, dtype: torch.dtype) -> int:
     return sum(parameter.numel() for parameter in module.parameters()) * dtype.itemsize
 
 
-def check_memory(needed: int, device: torch.device, *, what: str) -> None:
+def check_memory(
+    needed: int, device: torch.device, *, what: str, advice: str = "Use dtype bfloat16, another device"
+) -> None:
     """Raise NotEnoughMemoryError when `needed` bytes are more than are free now. Unknown free memory passes."""
     available = available_memory(device)
     if available is not None and needed > available:
-        raise NotEnoughMemoryError(what, needed, available, str(device))
+        raise NotEnoughMemoryError(what, needed, available, str(device), advice)
 
 
 def available_memory(device: torch.device) -> int | None:

@@ -9,7 +9,7 @@ from pipecat.services.settings import TTSSettings
 from pipecat.utils.errors import ErrorCategory
 from pipecat.utils.types import NOT_GIVEN, NotGiven
 
-from agent_tts.errors import AgentTTSError, EngineClosedError, UnknownVoiceError
+from agent_tts.errors import AgentTTSError, EngineClosedError, UnknownVoiceError, VoiceError
 
 
 @dataclass
@@ -27,6 +27,6 @@ class AgentTTSSettings(TTSSettings):
 
 def error_frame(error: AgentTTSError) -> ErrorFrame:
     """Ours in Pipecat's words. A closed engine stays closed: Pipecat gives such a service no more work."""
-    permanent = isinstance(error, EngineClosedError | UnknownVoiceError)
+    permanent = isinstance(error, EngineClosedError | UnknownVoiceError | VoiceError)
     category = ErrorCategory.INVALID_REQUEST if permanent else ErrorCategory.SERVER
     return ErrorFrame(error=str(error), exception=error, category=category)

@@ -10,6 +10,7 @@ from agent_tts.config import from_mapping
 from agent_tts.errors import (
     AgentTTSError,
     ConfigError,
+    ConsentError,
     EngineBusyError,
     EngineClosedError,
     EngineUnavailableError,
@@ -126,6 +127,8 @@ def error_to_json(error: AgentTTSError) -> dict[str, Any]:
             return {"kind": "closed"}
         case ConfigError():
             return {"kind": "config", "message": str(error)}
+        case ConsentError():
+            return {"kind": "consent", "message": str(error)}
         case _:
             return {"kind": "generation", "message": str(error)}
 
@@ -142,6 +145,8 @@ def error_from_json(value: Mapping[str, Any], address: str) -> AgentTTSError:
                 return EngineUnavailableError(address, "it is shutting down")
             case "config":
                 return ConfigError(str(value["message"]))
+            case "consent":
+                return ConsentError(str(value["message"]))
             case _:
                 return GenerationError(str(value["message"]))
     except (KeyError, TypeError) as error:

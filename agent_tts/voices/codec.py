@@ -18,8 +18,11 @@ from agent_tts.voices.voice import CodecIdentity
 
 if TYPE_CHECKING:
     from agent_tts.codec.dac import DacCodec
+    from agent_tts.codec.dac_config import DacConfig
 
 CODEC_FILE = "codec.pth"
+MAPS_AT_ONCE = 7
+"""Feature maps as large as the encoder's largest that are alive at once: 6.1 to 6.5 were measured (docs/voices.md)."""
 
 
 def codec_fingerprint(folder: str | Path) -> str:
@@ -54,12 +57,33 @@ class CheckpointCodec:
     _codec: DacCodec
 
     def encode(self, pcm: FloatSamples) -> npt.NDArray[np.int64]:
-        """Samples at the codec's rate, [num_samples] -> codes [codebooks, frames]."""
+        """Samples at the codec's rate, [num_samples] -> codes [codebooks, frames].
+
+        Raises:
+            NotEnoughMemoryError: So long a recording does not fit what is free; checked before anything is computed.
+        """
         import torch
 
+        from agent_tts.nn.tensor_files import check_memory
+
+        check_memory(
+            memory_to_encode(self._codec.config, len(pcm)),
+            torch.device("cpu"),
+            what=f"Encoding a recording of {len(pcm) / self.identity.sample_rate:.0f} s",
+            advice="Give a shorter recording (10 s are enough)",
+        )
         with torch.inference_mode():
             codes = self._codec.encode(torch.from_numpy(np.ascontiguousarray(pcm, np.float32)).unsqueeze(0))
         return np.asarray(codes[0].numpy(), np.int64)
+
+
+def memory_to_encode(config: DacConfig, num_samples: int) -> int:
+    """Bytes that encoding takes beside the weights, for a recording of so many samples at the codec's rate."""
+    widest, channels, hop = 0.0, config.encoder_dim, 1
+    for rate in (*config.encoder_rates, 1):
+        widest = max(widest, channels / hop)
+        channels, hop = 2 * channels, hop * rate
+    return int(MAPS_AT_ONCE * widest * num_samples * np.dtype(np.float32).itemsize)
 
 
 def open_codec(folder: str | Path) -> CheckpointCodec:

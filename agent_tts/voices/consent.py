@@ -83,8 +83,16 @@ class Consent:
         if self.valid_until is None:
             return "valid, no end was agreed"
         if self.expired(today):
-            return f"EXPIRED: it ended on {self.valid_until.isoformat()}; do not use this voice, or renew the consent"
+            return f"EXPIRED: it ended on {self.valid_until.isoformat()}; nothing is spoken with this voice any more"
         return f"valid until {self.valid_until.isoformat()}"
+
+    def require_valid(self, voice: str, today: date) -> None:
+        """Raises ConsentError when it is over."""
+        if self.valid_until is not None and self.expired(today):
+            raise ConsentError(
+                f"The consent for the voice {voice!r} ended on {self.valid_until.isoformat()}: nothing is spoken with "
+                "it any more. Add it again with a new consent (--replace), or remove it."
+            )
 
     def to_json(self) -> dict[str, Any]:
         return {

@@ -28,6 +28,10 @@ from agent_tts.voices.voice import CodecIdentity, Codes, Voice, VoiceContent
 logger = logging.getLogger(__name__)
 
 
+def utc_now() -> datetime:
+    return datetime.now(UTC)
+
+
 class VoiceCodec(Protocol):
     """What turns a recording into codes."""
 
@@ -42,7 +46,7 @@ class VoiceCodec(Protocol):
 class VoiceRegistry:
     """The stored voices of one folder. Touches no file until it is asked something."""
 
-    def __init__(self, folder: str | Path, *, now: Callable[[], datetime] = lambda: datetime.now(UTC)) -> None:
+    def __init__(self, folder: str | Path, *, now: Callable[[], datetime] = utc_now) -> None:
         self.store = VoiceStore(folder)
         self._now = now
 
@@ -98,7 +102,7 @@ class VoiceRegistry:
     def usable(self, codec_fingerprint: str) -> dict[str, Voice]:
         """The voices whose codes belong to this codec, by name. Damaged and foreign ones are left out and logged.
 
-        A voice whose consent has ended is still handed out, with a warning.
+        A voice whose consent has ended is among them, with a warning: whoever speaks with it is refused by name.
         """
         voices = {}
         for name in self.store.names():
@@ -126,17 +130,30 @@ class VoiceRegistry:
         return found
 
 
-def find_references(folder: Path, config: EngineConfig) -> dict[str, Reference]:
-    """The stored voices for the checkpoint in `folder`, as its prompts take them; none when it has no codec."""
-    registry = open_registry(config)
-    if not registry.names():
-        return {}
-    try:
-        fingerprint = codec_fingerprint(folder)
-    except VoiceError as error:
-        logger.warning("no stored voice can be used: %s", error)
-        return {}
-    return {name: voice.reference() for name, voice in registry.usable(fingerprint).items()}
+class StoredVoices:
+    """The stored voices as one engine has them: their prompts when it loads, their consent at every use."""
+
+    def __init__(self, config: EngineConfig, *, now: Callable[[], datetime] = utc_now) -> None:
+        folder = config.voices_dir or Environment.read().voices_dir
+        self._registry = VoiceRegistry(folder, now=now)
+        self._voices: Mapping[str, Voice] = {}
+
+    def references(self, folder: Path) -> dict[str, Reference]:
+        """The voices for the checkpoint in `folder`, as its prompts take them; none when it has no codec."""
+        if not self._registry.names():
+            return {}
+        try:
+            fingerprint = codec_fingerprint(folder)
+        except VoiceError as error:
+            logger.warning("no stored voice can be used: %s", error)
+            return {}
+        self._voices = self._registry.usable(fingerprint)
+        return {name: voice.reference() for name, voice in self._voices.items()}
+
+    def require_consent(self, name: str) -> None:
+        """Raise ConsentError when the consent for this voice is over by now. Reads no file."""
+        if name in self._voices:
+            self._voices[name].consent.require_valid(name, self._registry.today)
 
 
 def open_registry(config: EngineConfig | None = None) -> VoiceRegistry:

@@ -3,9 +3,13 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import json
 import shutil
 import threading
+from collections.abc import AsyncIterator
+from dataclasses import replace
+from datetime import date
 from pathlib import Path
 
 import pytest
@@ -13,9 +17,11 @@ import pytest
 from agent_tts import cli
 from agent_tts.config import EngineConfig
 from agent_tts.engine import Engine
-from agent_tts.errors import LicenseNotAcceptedError, UnknownVoiceError
+from agent_tts.errors import ConsentError, LicenseNotAcceptedError, UnknownVoiceError
+from agent_tts.remote.address import unix_address
+from agent_tts.server.engine_server import EngineServer
 from agent_tts.types import TtsMetrics
-from agent_tts.voices.registry import open_registry
+from agent_tts.voices.registry import VoiceRegistry, open_registry
 from tests.parity import fixtures
 from tests.speechlike import speechlike, write_wav
 
@@ -41,10 +47,10 @@ def model(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     return target
 
 
-def add(model: Path, name: str, *more: str) -> int:
+def add(model: Path, name: str, *more: str, synthetic: bool = True) -> int:
     audio = write_wav(model.parent / "ref.wav", speechlike(5))
-    command = ["voices", "add", name, "--model", str(model), "--audio", str(audio), "--text", TEXT, "--synthetic"]
-    return cli.main([*command, *more])
+    command = ["voices", "add", name, "--model", str(model), "--audio", str(audio), "--text", TEXT]
+    return cli.main([*command, *(["--synthetic"] if synthetic else []), *more])
 
 
 async def speak(engine: Engine, voice: str, text: str) -> TtsMetrics:
@@ -95,3 +101,32 @@ async def test_a_load_that_cannot_warm_a_voice_ends_its_engine(model: Path):
             config=EngineConfig(model=str(model), num_pages=64, accept_license=LICENSE, warm_voices=("bob",))
         )
     assert "agent-tts-engine" not in [thread.name for thread in threading.enumerate()]
+
+
+async def test_an_engine_refuses_a_voice_whose_consent_is_over_wherever_it_is_asked_for(
+    model: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    until = ["--consent-from", "Alice", "--consent-for", "tests", "--consent-until", "2099-12-31"]
+    assert await asyncio.to_thread(add, model, "alice", *until, "--accept-license", LICENSE, synthetic=False) == 0
+    config = EngineConfig(model=str(model), num_pages=64)
+    async with await Engine.load(config=config) as engine, serving(engine, tmp_path / "s") as address:
+        async with await Engine.load(address) as client:
+            assert (await speak(client, "alice", "Hello.")).generated_audio_ms > 0
+            monkeypatch.setattr(VoiceRegistry, "today", date(2100, 1, 1))
+            with pytest.raises(ConsentError, match="'alice' ended on 2099-12-31"):
+                engine.utterance(voice="alice")
+            with pytest.raises(ConsentError, match="'alice' ended on 2099-12-31"):
+                await speak(client, "alice", "Hello.")
+            assert (await speak(client, "default", "Hello.")).generated_audio_ms > 0
+        with pytest.raises(ConsentError, match="2099-12-31"):
+            await Engine.load(config=replace(config, warm_voices=("alice",)))
+
+
+@contextlib.asynccontextmanager
+async def serving(engine: Engine, path: Path) -> AsyncIterator[str]:
+    server = EngineServer(engine)
+    await server.start([unix_address(str(path))])
+    try:
+        yield str(server.addresses[0])
+    finally:
+        await server.close()

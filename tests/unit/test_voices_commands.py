@@ -11,11 +11,14 @@ import numpy as np
 import pytest
 
 from agent_tts import cli
+from agent_tts.codec.dac import DacCodec
+from agent_tts.codec.dac_config import RELEASED, read_codec_config
 from agent_tts.config import EngineConfig, Environment
 from agent_tts.errors import ConsentError, ReferenceAudioError, VoiceError
-from agent_tts.voices.codec import codec_fingerprint, open_codec
+from agent_tts.nn import tensor_files
+from agent_tts.voices.codec import codec_fingerprint, memory_to_encode, open_codec
 from agent_tts.voices.consent import ConsentClaim, ConsentKind
-from agent_tts.voices.registry import VoiceRegistry, find_references, open_registry
+from agent_tts.voices.registry import StoredVoices, VoiceRegistry, open_registry
 from tests.speechlike import RATE, speechlike, write_wav
 from tests.tiny_checkpoint import write_checkpoint
 
@@ -171,9 +174,31 @@ def test_voices_of_another_codec_are_listed_as_such_and_not_handed_out(
     alice = next(line for line in capsys.readouterr().out.splitlines() if line.startswith("alice"))
     assert "another codec" in alice
     config = EngineConfig()
-    assert set(find_references(checkpoint, config)) == {"alice"}
-    assert set(find_references(other, config)) == {"bob"}
-    assert len(find_references(checkpoint, config)["alice"].codes) == 87
+    assert set(StoredVoices(config).references(other)) == {"bob"}
+    ours = StoredVoices(config).references(checkpoint)
+    assert set(ours) == {"alice"}
+    assert len(ours["alice"].codes) == 87
+
+
+def test_a_recording_that_does_not_fit_into_memory_is_refused_before_it_is_encoded(
+    checkpoint: Path, audio: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+):
+    monkeypatch.setattr(DacCodec, "encode", lambda *_: pytest.fail("it was encoded"))
+    seconds_that_fit = memory_to_encode(read_codec_config(checkpoint / "codec_config.json"), 3 * 44_100)
+    weights = sum(parameter.numel() * 4 for parameter in open_codec(checkpoint)._codec.parameters())
+    monkeypatch.setattr(tensor_files, "available_memory", lambda device: max(weights, seconds_that_fit))
+    assert add("alice", checkpoint, audio) == 3
+    said = capsys.readouterr().err
+    assert "Encoding a recording of 4 s needs" in said
+    assert "Give a shorter recording" in said
+    assert open_registry().names() == []
+
+
+def test_encoding_with_the_released_codec_needs_what_was_measured():
+    """Peak beside the weights, random weights of the released shape, 4 / 8 / 16 / 30 s: 280, 541, 1058, 1968 MiB."""
+    for seconds, measured_mib in ((4, 280), (8, 541), (16, 1058), (30, 1968)):
+        needed = memory_to_encode(RELEASED, seconds * 44_100) / 2**20
+        assert measured_mib < needed < 1.2 * measured_mib
 
 
 def test_the_same_codec_under_another_file_name_and_folder_is_the_same(checkpoint: Path, tmp_path: Path):
@@ -195,7 +220,7 @@ def test_a_damaged_voice_is_listed_as_damaged_and_left_out_of_the_engine(
     assert cli.main(["voices", "list", "--model", str(checkpoint), "--json"]) == 0
     stored = json.loads(capsys.readouterr().out)["stored"]
     assert stored["alice"].startswith("DAMAGED")
-    assert set(find_references(checkpoint, EngineConfig())) == {"bob"}
+    assert set(StoredVoices(EngineConfig()).references(checkpoint)) == {"bob"}
     assert "voice alice is left out" in caplog.text
     assert cli.main(["voices", "remove", "alice"]) == 0
 
@@ -212,6 +237,24 @@ def test_an_expired_consent_is_said_plainly_wherever_the_voice_is_met(
     caplog.clear()
     then.usable(codec_fingerprint(checkpoint))
     assert caplog.text == ""
+
+
+def test_a_voice_is_refused_from_the_day_after_its_consent_on_also_by_an_engine_that_runs(
+    audio: Path, checkpoint: Path, tmp_path: Path
+):
+    now = [datetime(2026, 1, 1, tzinfo=UTC)]
+    registry = VoiceRegistry(tmp_path / "voices", now=lambda: now[0])
+    registry.add("alice", audio, TEXT, ConsentClaim(None, "A", "b", "2026-06-30"), lambda: open_codec(checkpoint))
+    stored = StoredVoices(EngineConfig(), now=lambda: now[0])
+    assert set(stored.references(checkpoint)) == {"alice"}
+    now[0] = datetime(2026, 6, 30, 23, 59, tzinfo=UTC)
+    stored.require_consent("alice")
+    stored.require_consent("default")
+    now[0] = datetime(2026, 7, 1, tzinfo=UTC)
+    with pytest.raises(ConsentError, match="'alice' ended on 2026-06-30: nothing is spoken with it any more"):
+        stored.require_consent("alice")
+    with pytest.raises(ConsentError, match="ended on 2026-06-30; a voice cannot be added"):
+        registry.add("bob", audio, TEXT, ConsentClaim(None, "A", "b", "2026-06-30"), lambda: open_codec(checkpoint))
 
 
 def test_the_folder_of_voices_comes_from_config_then_environment_then_home(

@@ -35,11 +35,10 @@ async def test_a_warmed_voice_is_pinned_and_its_first_caller_finds_it_cached():
     async with engine_with_alice() as engine:
         assert engine.stats().pinned_pages == 0
         await engine.warm(["alice", "default"])
-        assert engine.stats().pinned_pages == 430 // 16
+        assert engine.stats().pinned_pages == 27, "the last one in part"
         metrics = await speak(engine, "alice")
     assert metrics.prompt_tokens == 450
-    assert metrics.cached_tokens >= 416
-    assert metrics.cached_tokens / 450 >= 0.92, "all whole pages of the voice; its text shares the last page"
+    assert metrics.cached_tokens >= 430, "all of the voice"
 
 
 async def test_warming_up_publishes_no_metrics_and_leaves_nothing_open():

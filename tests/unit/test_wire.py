@@ -10,6 +10,7 @@ import pytest
 
 from agent_tts.errors import (
     ConfigError,
+    ConsentError,
     EngineBusyError,
     EngineClosedError,
     EngineUnavailableError,
@@ -92,7 +93,13 @@ def test_orders_metrics_and_stats_arrive_as_they_left():
 
 @pytest.mark.parametrize(
     "error",
-    [UnknownVoiceError("x", ["b", "a"]), EngineBusyError(3, 2), ConfigError("no"), GenerationError("it failed")],
+    [
+        UnknownVoiceError("x", ["b", "a"]),
+        EngineBusyError(3, 2),
+        ConfigError("no"),
+        ConsentError("it is over"),
+        GenerationError("it failed"),
+    ],
 )
 def test_errors_are_the_same_on_the_other_side(error):
     arrived = values.error_from_json(values.error_to_json(error), "unix:///x")
