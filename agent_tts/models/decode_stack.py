@@ -44,7 +44,7 @@ class DecodeStack:
         blocks = [block for block in transformer.layers if isinstance(block, TransformerBlock)]
         self.layers = [_lay_out(block) if weights == "full" else _packed(block, weights) for block in blocks]
         self.final_norm = weight = transformer.norm.weight.detach()
-        self._eps = torch.tensor(config.norm_eps, dtype=torch.float32, device=weight.device)
+        self._eps = torch.full((), config.norm_eps, dtype=torch.float32, device=weight.device)
         self._exact = weight.dtype == torch.float32  # no casts, and pairs turn as complex numbers: one kernel for six
 
     def angles(self, positions: Tensor) -> Tensor | Rotation:

@@ -85,8 +85,8 @@ class SlowHead:
             self.token_ids = torch.arange(config.vocab_size, device=weight.device)
             self.weight = weight.detach()
         else:
-            ids = [*range(config.semantic_begin_id, config.semantic_end_id + 1), config.im_end_id]
-            self.token_ids = torch.tensor(ids, device=weight.device)  # [candidates]
+            semantic = torch.arange(config.semantic_begin_id, config.semantic_end_id + 1, device=weight.device)
+            self.token_ids = torch.cat([semantic, torch.full_like(semantic[:1], config.im_end_id)])  # [candidates]
             self.weight = weight.detach()[self.token_ids].contiguous()  # [candidates, dim]
         self.is_semantic = (self.token_ids >= config.semantic_begin_id) & (self.token_ids <= config.semantic_end_id)
 
