@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import argparse
 import asyncio
+import json
 import time
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
@@ -44,7 +45,7 @@ from pipecat.workers.runner import WorkerRunner
 from agent_tts import Engine
 from agent_tts.config import EngineConfig, from_mapping, load_yaml
 from agent_tts.metrics import BargeInRow
-from agent_tts.pipecat import AgentTTSService, AgentTTSSettings, InterruptionLatencyObserver, PipecatBargeIn
+from agent_tts.pipecat import AgentTTSService, AgentTTSSettings, InterruptionLatencyObserver, Moment, PipecatBargeIn
 
 ROOT = Path(__file__).resolve().parents[1]
 CONFIG_FILE = ROOT / "configs" / "agents" / "pipecat.yaml"
@@ -167,18 +168,24 @@ class Call:
 
         @self.user.event_handler("on_user_turn_stopped")
         async def asked(aggregator: Any, strategy: Any, message: Any) -> None:
-            await self.tell({"type": "caller", "text": message.content})
+            await self.tell({"name": "user", "text": message.content})
 
         @self.assistant.event_handler("on_assistant_turn_stopped")
         async def replied(aggregator: Any, message: Any) -> None:
-            await self.tell({"type": "agent", "heard": message.content, "interrupted": message.interrupted})
+            await self.tell({"name": "assistant", "text": message.content, "interrupted": message.interrupted})
 
         @self.observer.event_handler("on_interruption")
         async def interrupted(observer: InterruptionLatencyObserver, row: BargeInRow) -> None:
-            await self.tell({"type": "interruption", "row": asdict(row)})
+            await self.tell({"name": "interruption", "row": asdict(row)})
+
+        @self.observer.event_handler("on_moment")
+        async def seen(observer: InterruptionLatencyObserver, moment: Moment) -> None:
+            await self.tell(asdict(moment))
 
     async def tell(self, message: dict[str, Any]) -> None:
-        await self.worker.queue_frame(OutputTransportMessageUrgentFrame(message=message))
+        """To the page, over the call's data channel."""
+        plain = json.loads(json.dumps(message, default=lambda value: value.value))
+        await self.worker.queue_frame(OutputTransportMessageUrgentFrame(message=plain))
 
     async def run(self) -> None:
         runner = WorkerRunner(handle_sigint=False)
@@ -217,6 +224,14 @@ def _llm(config: AgentConfig) -> OpenAILLMService:
     return OpenAILLMService(api_key=config.llm.api_key, base_url=config.llm.base_url, settings=settings)
 
 
+def hear_at_once(connection: SmallWebRTCConnection) -> None:
+    """aiortc holds the caller's last 80 ms back, for smooth playing. Nobody plays it here; order needs one packet."""
+    for receiver in connection.pc.getReceivers():
+        buffer = getattr(receiver, "_RTCRtpReceiver__jitter_buffer", None)
+        if hasattr(buffer, "_prefetch"):
+            buffer._prefetch = 1
+
+
 # -- the server -------------------------------------------------------------------------------------------------------
 
 
@@ -231,6 +246,7 @@ def make_app(
     calls: set[asyncio.Task[None]] = set()
 
     async def answer(connection: SmallWebRTCConnection) -> None:
+        hear_at_once(connection)
         call = await asyncio.to_thread(Call, partial(SmallWebRTCTransport, connection), engine, config)
         on_call(call)
         task = asyncio.create_task(call.run())

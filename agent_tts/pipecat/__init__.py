@@ -10,8 +10,8 @@ except ModuleNotFoundError as error:
     raise ImportError('agent_tts.pipecat needs Pipecat: pip install "agent-tts[pipecat]"') from error
 
 from agent_tts.pipecat.barge_in import PipecatBargeIn
-from agent_tts.pipecat.observer import InterruptionLatencyObserver
+from agent_tts.pipecat.observer import InterruptionLatencyObserver, Moment
 from agent_tts.pipecat.service import AgentTTSService
 from agent_tts.pipecat.translate import AgentTTSSettings
 
-__all__ = ["AgentTTSService", "AgentTTSSettings", "InterruptionLatencyObserver", "PipecatBargeIn"]
+__all__ = ["AgentTTSService", "AgentTTSSettings", "InterruptionLatencyObserver", "Moment", "PipecatBargeIn"]

@@ -3,11 +3,9 @@
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import os
 import secrets
 import shutil
-import signal
 import socket
 import sys
 from collections.abc import AsyncIterator, Mapping
@@ -20,8 +18,9 @@ from typing import Any
 import yaml
 from livekit import api
 
+from agents.demo.processes import ROOT, START_TIMEOUT_S, accepts_connections, free_port, logs, running
+
 VERSION = "v1.13.5"
-ROOT = Path(__file__).resolve().parents[2]
 CONFIG_FILE = ROOT / "configs" / "agents" / "livekit.yaml"
 AGENT_NAME = "tts-agent"
 BUILT = ROOT / ".cache" / "bin" / "livekit-server"
@@ -30,9 +29,7 @@ HOW_TO_GET = (
     "https://github.com/livekit/livekit on PATH or name it in LIVEKIT_SERVER, "
     "or set LIVEKIT_URL, LIVEKIT_API_KEY and LIVEKIT_API_SECRET to a server that runs."
 )
-START_TIMEOUT_S = 120.0
 SERVE = "import sys; from agent_tts.cli import main; sys.exit(main())"
-STOP_TIMEOUT_S = 2.0
 
 # Loopback only. The STUN address answers nothing: with an empty list the server would hand out public ones.
 CONFIG = """
@@ -96,11 +93,11 @@ async def livekit_server(folder: Path) -> AsyncIterator[RoomAccess]:
         yield RoomAccess(url, os.environ.get("LIVEKIT_API_KEY", ""), os.environ.get("LIVEKIT_API_SECRET", ""))
         return
     binary = find_server()
-    port, secret = _free_port(socket.SOCK_STREAM), secrets.token_hex(16)
+    port, secret = free_port(), secrets.token_hex(16)
     config = folder / "livekit-server.yaml"
-    config.write_text(CONFIG.format(port=port, udp_port=_free_port(socket.SOCK_DGRAM), secret=secret))
-    async with _process([str(binary), "--config", str(config)], folder / "livekit-server.log"):
-        await _accepts_connections(port)
+    config.write_text(CONFIG.format(port=port, udp_port=free_port(socket.SOCK_DGRAM), secret=secret))
+    async with running([str(binary), "--config", str(config)], folder / "livekit-server.log"):
+        await accepts_connections(port)
         yield RoomAccess(f"ws://127.0.0.1:{port}", "devkey", secret)
 
 
@@ -109,7 +106,7 @@ async def engine_process(folder: Path) -> AsyncIterator[str]:
     """Our engine in a process of its own. Yields its address, for AGENT_TTS_ENGINE."""
     path = folder / "engine.sock"
     command = [sys.executable, "-c", SERVE, "serve", "--socket", str(path)]
-    async with _process(command, folder / "engine.log") as process:
+    async with running(command, folder / "engine.log") as process:
         async with asyncio.timeout(START_TIMEOUT_S):
             while not await asyncio.to_thread(path.is_socket):
                 if process.returncode is not None:
@@ -153,52 +150,6 @@ async def worker(
     """`python -m module start`, once its log says `ready`; a caller who comes earlier stays alone. Yields the log."""
     log = folder / "worker.log"
     command = [sys.executable, "-m", module, "start"]
-    async with _process(command, log, {**os.environ, **access.environment(), **env}) as process:
-        await _logs(log, ready, process)
+    async with running(command, log, {**os.environ, **access.environment(), **env}) as process:
+        await logs(log, ready, process)
         yield log
-
-
-# -- processes --------------------------------------------------------------------------------------------------------
-
-
-@asynccontextmanager
-async def _process(
-    command: list[str], log: Path, env: Mapping[str, str] | None = None
-) -> AsyncIterator[asyncio.subprocess.Process]:
-    with log.open("wb") as output:
-        process = await asyncio.create_subprocess_exec(*command, stdout=output, stderr=output, env=env, cwd=ROOT)
-    try:
-        yield process
-    finally:
-        # The server waits for its rooms and the worker for its jobs; the second signal tells both not to.
-        for sent in (signal.SIGINT, signal.SIGINT, signal.SIGKILL):
-            if process.returncode is None:
-                process.send_signal(sent)
-            with contextlib.suppress(TimeoutError):
-                await asyncio.wait_for(process.wait(), STOP_TIMEOUT_S)
-
-
-async def _accepts_connections(port: int) -> None:
-    async with asyncio.timeout(START_TIMEOUT_S):
-        while True:
-            try:
-                _, writer = await asyncio.open_connection("127.0.0.1", port)
-            except OSError:
-                await asyncio.sleep(0.05)
-            else:
-                writer.close()
-                return
-
-
-async def _logs(log: Path, text: str, process: asyncio.subprocess.Process) -> None:
-    async with asyncio.timeout(START_TIMEOUT_S):
-        while text not in await asyncio.to_thread(log.read_text, errors="replace"):
-            if process.returncode is not None:
-                raise RuntimeError(f"the worker ended with status {process.returncode}; see {log}")
-            await asyncio.sleep(0.1)
-
-
-def _free_port(kind: socket.SocketKind) -> int:
-    with socket.socket(socket.AF_INET, kind) as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])

@@ -1,6 +1,8 @@
 // One call: connects to the agent, plays it, and keeps what the mouth said and the ear heard, sample by sample.
 // Knows sound and clocks; what is shown is index.html's business, what a scripted caller says caller.js's.
 
+import { dialAgent } from "./peer.js";
+
 const AUDIBLE = { mouth: 10 ** (-36 / 20), ear: 10 ** (-50 / 20) };
 const KEPT_S = 60;
 
@@ -29,33 +31,15 @@ export class Line extends EventTarget {
     this.recorder.port.onmessage = ({ data }) => this.#keep(data);
     (tap ?? this.context.createMediaStreamSource(stream)).connect(this.recorder, 0, 0);
 
-    this.peer = new RTCPeerConnection({ iceServers: [] });
-    this.peer.addTransceiver(stream.getAudioTracks()[0], { direction: "sendrecv" });
-    this.peer.ontrack = ({ track }) => this.#hear(track);
-    this.peer.onconnectionstatechange = () => this.#emit("state", this.peer.connectionState);
-    const channel = this.peer.createDataChannel("messages", { ordered: true });
-    channel.onmessage = ({ data }) => this.#receive(data);
-    channel.onopen = () => (this.pinging = setInterval(() => channel.readyState === "open" && channel.send("ping"), 1000));
-
-    await this.peer.setLocalDescription(await this.peer.createOffer());
-    await new Promise((done) => {
-      const complete = () => this.peer.iceGatheringState === "complete" && done();
-      this.peer.onicegatheringstatechange = complete;
-      complete();
+    this.end = await dialAgent(stream.getAudioTracks()[0], {
+      heard: (track) => this.#hear(track),
+      told: (message) => this.#emit("message", message),
+      state: (name) => this.#emit("state", name),
     });
-    const { sdp, type } = this.peer.localDescription;
-    const reply = await fetch("api/offer", {
-      method: "POST",
-      headers: { "Content-Type": "application/json" },
-      body: JSON.stringify({ sdp, type }),
-    });
-    if (!reply.ok) throw new Error(`the agent refused the call: ${reply.status}`);
-    await this.peer.setRemoteDescription(await reply.json());
   }
 
   hangUp() {
-    clearInterval(this.pinging);
-    this.peer?.close();
+    this.end?.();
     this.context.close();
   }
 
@@ -84,12 +68,7 @@ export class Line extends EventTarget {
     this.dispatchEvent(new CustomEvent(type, { detail }));
   }
 
-  #receive(data) {
-    if (data.startsWith("{")) this.#emit("message", JSON.parse(data));
-  }
-
   #hear(track) {
-    if (track.kind !== "audio") return;
     const stream = new MediaStream([track]);
     const player = new Audio(); // without a player Chrome decodes nothing
     player.srcObject = stream;
