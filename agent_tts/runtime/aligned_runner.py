@@ -211,6 +211,6 @@ def _first(wanted: float | None, otherwise: float) -> float:
     return otherwise if wanted is None else wanted
 
 
-def load_aligned_runner(folder: Path, config: EngineConfig) -> AlignedRunner:
-    """The runner of a folder in the bundled layout. Raises CheckpointError."""
-    return AlignedRunner(load_aligned(folder), load_source_filter(folder), config, name=folder.name)
+def load_aligned_runner(folder: Path, config: EngineConfig, *, name: str | None = None) -> AlignedRunner:
+    """The runner of a folder in the bundled layout, named like the folder or `name`. Raises CheckpointError."""
+    return AlignedRunner(load_aligned(folder), load_source_filter(folder), config, name=name or folder.name)

@@ -129,14 +129,18 @@ def _launcher(config: EngineConfig, device: torch.device) -> Launcher | None:
     return PlainCalls() if config.step == "static" else None
 
 
-def load_prompt_runner(folder: Path, config: EngineConfig, references: Mapping[str, Reference]) -> PromptRunner:
-    """The runner of a folder in the S2-Pro or S1-mini layout. Raises CheckpointError."""
+def load_prompt_runner(
+    folder: Path, config: EngineConfig, references: Mapping[str, Reference], *, name: str | None = None
+) -> PromptRunner:
+    """The runner of a folder in the S2-Pro or S1-mini layout, called `name` or like the folder. Raises CheckpointError."""
     device = torch.device(config.device)
     checkpoint = load_checkpoint(folder, dtype=getattr(torch, config.dtype), device=device)
     codec = load_codec(folder / CODEC_FILE, device=device, with_encoder=False).codec
     model_config = checkpoint.model.config
     _check_match(folder, model_config, codec)
-    return PromptRunner(checkpoint.model, codec, _layout(folder, model_config), config, references, name=folder.name)
+    return PromptRunner(
+        checkpoint.model, codec, _layout(folder, model_config), config, references, name=name or folder.name
+    )
 
 
 def _layout(folder: Path, config: ModelConfig) -> PromptFormat:

@@ -9,7 +9,8 @@ from datetime import date
 from typing import Any
 
 from agent_tts.config import EngineConfig
-from agent_tts.errors import AgentTTSError, VoiceError
+from agent_tts.errors import AgentTTSError, CheckpointError, VoiceError
+from agent_tts.runtime.hub import is_hub_id
 from agent_tts.runtime.loading import BUNDLED, find_model, open_model
 from agent_tts.voices.codec import codec_fingerprint, open_codec
 from agent_tts.voices.consent import NO_END, ConsentClaim, ConsentKind
@@ -104,27 +105,33 @@ def remove_voice(options: argparse.Namespace, config: EngineConfig) -> str:
 def list_voices(config: EngineConfig) -> dict[str, str]:
     """Name -> one line about it, of every stored voice, usable with this model or not."""
     registry = open_registry(config)
-    return {name: _about(registry, name, config) for name in registry.names()}
+    codec = _codec_of(config) if registry.names() else None
+    return {name: _about(registry, name, codec) for name in registry.names()}
 
 
-def _about(registry: VoiceRegistry, name: str, config: EngineConfig) -> str:
+def _about(registry: VoiceRegistry, name: str, codec: str | None) -> str:
     try:
         voice = registry.get(name)
     except AgentTTSError as error:
         return f"DAMAGED: {error}"
     parts = [_size(voice), _ground_of(voice), voice.consent.status(registry.today)]
-    if not _fits(voice, config):
+    if voice.content.codec.fingerprint != codec:
         parts.append("not for this model: encoded by another codec")
     return "; ".join(parts)
 
 
-def _fits(voice: Voice, config: EngineConfig) -> bool:
+def _codec_of(config: EngineConfig) -> str | None:
+    """Fingerprint of the model's codec; None when it has none here. Fetches nothing, only to make a list."""
     if config.model == BUNDLED:
-        return False
+        return None
     try:
-        return codec_fingerprint(find_model(config.model)) == voice.content.codec.fingerprint
+        return codec_fingerprint(find_model(config.model))
     except VoiceError:
-        return False
+        return None
+    except CheckpointError:
+        if is_hub_id(config.model):
+            return None
+        raise
 
 
 def _facts(voice: Voice, today: date) -> dict[str, Any]:
