@@ -132,7 +132,7 @@ def _launcher(config: EngineConfig, device: torch.device) -> Launcher | None:
 def load_prompt_runner(
     folder: Path, config: EngineConfig, references: Mapping[str, Reference], *, name: str | None = None
 ) -> PromptRunner:
-    """The runner of a folder in the S2-Pro or S1-mini layout, called `name` or like the folder. Raises CheckpointError."""
+    """The runner of an S2-Pro or S1-mini folder, called `name` or like the folder. Raises CheckpointError."""
     device = torch.device(config.device)
     checkpoint = load_checkpoint(folder, dtype=getattr(torch, config.dtype), device=device)
     codec = load_codec(folder / CODEC_FILE, device=device, with_encoder=False).codec
