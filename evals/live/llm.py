@@ -1,8 +1,9 @@
-"""An OpenAI endpoint that answers with long replies at an LLM's pace: the same in every run, so runs can be compared."""
+"""An OpenAI endpoint that answers with long replies at an LLM's pace, the same in every run: runs can be compared."""
 
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import json
 import time
 from collections.abc import AsyncIterator
@@ -45,11 +46,12 @@ async def steady_llm(*, seed: int = 1, words: int = 90, tokens_per_s: float = 30
         await asyncio.sleep(FIRST_TOKEN_S)
         begin_s = time.monotonic()
         llm.answers.append(Answer(begin_s, text))
-        for token in llm_pace(text, number, tokens_per_s=tokens_per_s):
-            await asyncio.sleep(max(0.0, begin_s + token.at_s - time.monotonic()))
-            await response.write(_event({"role": "assistant", "content": token.text}))
-        await response.write(_event({}, finish_reason="stop"))
-        await response.write(b"data: [DONE]\n\n")
+        with contextlib.suppress(ConnectionResetError):  # an agent that was interrupted hangs up
+            for token in llm_pace(text, number, tokens_per_s=tokens_per_s):
+                await asyncio.sleep(max(0.0, begin_s + token.at_s - time.monotonic()))
+                await response.write(_event({"role": "assistant", "content": token.text}))
+            await response.write(_event({}, finish_reason="stop"))
+            await response.write(b"data: [DONE]\n\n")
         return response
 
     app = web.Application()

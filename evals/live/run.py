@@ -95,7 +95,7 @@ async def _hold(options: argparse.Namespace) -> Held:
 
     with tempfile.TemporaryDirectory(prefix="agent_tts_live_", ignore_cleanup_errors=True) as folder:
         async with steady_llm(seed=options.seed) as llm:
-            setting = Setting(options.preset, llm.url, options.logs or Path(folder), narrate)
+            setting = Setting(options.preset, llm.url, (options.logs or Path(folder)).resolve(), narrate)
             setting.folder.mkdir(parents=True, exist_ok=True)
             async with opener_of(options.where)(setting) as line:
                 attempts, unreached = await hold(
