@@ -17,6 +17,7 @@ from pipecat.frames.frames import (
     BotStoppedSpeakingFrame,
     CancelFrame,
     EndFrame,
+    Frame,
     InterruptionFrame,
     OutputAudioRawFrame,
     TTSAudioRawFrame,
@@ -107,17 +108,11 @@ class InterruptionLatencyObserver(BaseObserver):
         frame = data.frame
         if isinstance(frame, OutputAudioRawFrame):
             self._note_audio(frame, data, now_s)
-        elif data.first_push and isinstance(frame, VADUserStartedSpeakingFrame):
-            self._vad_s = now_s
-            self._tell(Moment("vad", now_s))
-        elif data.first_push and isinstance(frame, InterruptionFrame):
+        elif isinstance(frame, InterruptionFrame) and data.first_push:
             await self._note_decision(now_s)
-        elif data.first_push and isinstance(frame, BotStartedSpeakingFrame):
-            self._played_ms = 0.0
-            self._tell(Moment("speaking", now_s))
-        elif data.first_push and isinstance(frame, BotStoppedSpeakingFrame):
-            self._note_silence(now_s)
-        elif isinstance(frame, EndFrame | CancelFrame) and self._decision_s is not None:
+        elif data.first_push and data.direction is FrameDirection.DOWNSTREAM:  # a twin of it goes upstream
+            self._note_state(frame, now_s)
+        if isinstance(frame, EndFrame | CancelFrame) and self._decision_s is not None:
             await self._complete()
 
     def _monotonic_s(self, pipeline_ns: int) -> float:
@@ -148,6 +143,16 @@ class InterruptionLatencyObserver(BaseObserver):
             self._pushed.clear()
             if not ours:
                 self._tell(Moment("decision", now_s))
+
+    def _note_state(self, frame: Frame, now_s: float) -> None:
+        if isinstance(frame, VADUserStartedSpeakingFrame):
+            self._vad_s = now_s
+            self._tell(Moment("vad", now_s))
+        elif isinstance(frame, BotStartedSpeakingFrame):
+            self._played_ms = 0.0
+            self._tell(Moment("speaking", now_s))
+        elif isinstance(frame, BotStoppedSpeakingFrame):
+            self._note_silence(now_s)
 
     def _note_silence(self, now_s: float) -> None:
         if self._decision_s is not None and self._cleared_s is None:
