@@ -20,7 +20,7 @@ export OMP_NUM_THREADS ?= 1
 export TOKENIZERS_PARALLELISM ?= false
 
 .DEFAULT_GOAL := help
-.PHONY: help demo demo-livekit livekit-server livekit-client test check bench eval eval-full serve format clean
+.PHONY: help demo demo-livekit livekit-server livekit-client test check bench eval eval-full soak serve format clean
 
 help: ## show this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-15s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -51,6 +51,9 @@ eval: $(STAMPS)/dev ## the evaluations, about ten minutes (see evals/README.md)
 
 eval-full: $(STAMPS)/dev ## all of them, with peers and more repeats
 	$(PY) -m evals all --full $(ARGS)
+
+soak: $(STAMPS)/dev ## 10,000 interruptions in virtual time: nothing is left behind, nothing comes late, memory is flat
+	$(PY) -m evals soak $(ARGS)
 
 serve: $(STAMPS)/run ## the engine in its own process, behind a socket
 	$(VENV)/bin/agent-tts serve $(or $(ARGS),--socket .cache/agent-tts.sock)

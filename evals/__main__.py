@@ -11,12 +11,18 @@ from importlib import import_module
 
 COMMANDS = {
     "barge-in": ("evals.barge_in", "does it stop when the caller talks, and only then"),
+    "live": ("evals.live.run", "the same in a real call: a LiveKit room, Chromium in one, Chromium over Pipecat"),
     "latency": ("evals.latency", "how soon and how evenly, under load"),
     "quality": ("evals.quality", "is it understood: WER, CER, MOS, similarity"),
     "recording": ("evals.recording", "any agent, from a two-track recording of a call"),
     "prefix": ("evals.prefix", "what the prefix cache saves over realistic voices and turns"),
     "isolation": ("evals.isolation", "what an engine in its own process leaves of the event loop, and what it costs"),
+    "soak": ("evals.soak", "thousands of interruptions: is anything left behind, heard late, or growing"),
     "ttfa": ("evals.ttfa", "time to first audio against text length"),
+    "side-by-side": (
+        "evals.side_by_side",
+        "the same interruptions around each TTS: what ours adds and what it does not",
+    ),
     "compare": ("evals.compare", "two runs, paired, with a verdict"),
     "peers": ("evals.peers.listing", "which TTS can be evaluated here, and what each cannot do"),
     "all": ("evals.everything", "a set of these, for this engine and its peers; one report"),
@@ -27,7 +33,7 @@ def main(argv: list[str]) -> int:
     if not argv or argv[0] not in COMMANDS:
         print("python -m evals COMMAND [options]; --help after a command shows its options\n")
         for name, (_, says) in COMMANDS.items():
-            print(f"  {name:<10}{says}")
+            print(f"  {name:<13}{says}")
         return 0 if argv[:1] in ([], ["--help"], ["-h"]) else 2
     return int(import_module(COMMANDS[argv[0]][0]).main(argv[1:]))
 

@@ -99,8 +99,8 @@ def _rounded(value: float | None) -> float | None:
 
 
 @asynccontextmanager
-async def served(command: Sequence[str]) -> AsyncIterator[Engine]:
-    """An engine that `command --socket PATH --with-parent` serves, for as long as the block runs."""
+async def served(command: Sequence[str]) -> AsyncIterator[tuple[Engine, int]]:
+    """An engine that `command --socket PATH --with-parent` serves as long as the block runs, and its process's id."""
     with tempfile.TemporaryDirectory(prefix="agent-tts-") as folder:
         path = str(Path(folder) / "engine.sock")
         child = await asyncio.create_subprocess_exec(
@@ -108,7 +108,7 @@ async def served(command: Sequence[str]) -> AsyncIterator[Engine]:
         )
         try:
             async with await _connected(f"unix://{path}", child) as engine:
-                yield engine
+                yield engine, child.pid
         finally:
             if child.stdin is not None:
                 child.stdin.close()
@@ -133,7 +133,7 @@ async def run(options: argparse.Namespace) -> dict[str, object]:
         loading = Engine.load(options.model)
     else:
         command = options.command.split() if options.command else [sys.executable, "-m", "agent_tts.server"]
-        async with served([*command, "--model", options.model]) as engine:
+        async with served([*command, "--model", options.model]) as (engine, _):
             return await _report(engine, options)
     async with await loading as engine:
         return await _report(engine, options)

@@ -5,46 +5,18 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 
 import numpy as np
-import torch
 
-from agent_tts.codec.source_filter import SourceFilterConfig, SourceFilterDecoder
-from agent_tts.config import AlignedConfig, EngineConfig, ModelConfig, TransformerConfig
-from agent_tts.models.aligned import AlignedDualAR
+from agent_tts.config import EngineConfig
 from agent_tts.runtime.aligned_runner import AlignedRunner
 from agent_tts.runtime.step import StepPlan, StepResult
+from evals.tiny_models import aligned_parts as toy_parts
+
+__all__ = ["Record", "RecordingRunner", "toy_parts", "toy_runner"]
 
 
 def toy_runner(config: EngineConfig | None = None) -> RecordingRunner:
     """Same weights at every call."""
-    model, decoder = toy_parts()
-    return RecordingRunner(model, decoder, config or EngineConfig(), name="toy")
-
-
-def toy_parts() -> tuple[AlignedDualAR, SourceFilterDecoder]:
-    """The model, frozen, and its codec."""
-    with torch.random.fork_rng():
-        torch.manual_seed(1)
-        model_config = ModelConfig(
-            layout="aligned",
-            slow=TransformerConfig(2, 32, 2, 2, 16, 64, rope_base=10_000.0, window=48),
-            fast=TransformerConfig(1, 32, 2, 2, 16, 64),
-            num_codebooks=4,
-            codebook_size=64,
-            sample_rate=24_000,
-            frame_samples=960,
-            aligned=AlignedConfig(vocab_size=178, look_ahead=8, latent_dim=16, head_rank=4),
-        )
-        decoder = SourceFilterDecoder(
-            SourceFilterConfig(4, 64, 16, frame_dim=16, frame_blocks=1, step_dim=16, step_blocks=1)
-        )
-        decoder.quantizer.codebooks.normal_()
-        model = AlignedDualAR(model_config)
-        model.set_codebooks(decoder.quantizer.codebooks)
-        with torch.no_grad():
-            model.advance_head.bias.copy_(torch.tensor([0.5, 1.0, -2.0, -4.0]))
-            decoder.head.weight.mul_(0.1)
-    model.freeze()
-    return model.eval(), decoder.eval()
+    return RecordingRunner(*toy_parts(), config or EngineConfig(), name="toy")
 
 
 @dataclass

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import secrets
+import time
 from collections.abc import Callable
 
 from agent_tts.config import EngineConfig
@@ -72,14 +73,32 @@ class LocalLine:
 
 
 class LocalDoor:
-    """Owns the loop and its thread."""
+    """Owns the loop and its thread.
 
-    def __init__(self, runner: Runner, config: EngineConfig) -> None:
+    Args:
+        clock: What every moment of an utterance is read from.
+        own_thread: False = nobody steps the loop but who holds this door (`loop.step()`); for tests and soaks.
+    """
+
+    def __init__(
+        self,
+        runner: Runner,
+        config: EngineConfig,
+        *,
+        clock: Callable[[], float] = time.monotonic,
+        own_thread: bool = True,
+    ) -> None:
         self._config = config
-        self._loop = EngineLoop(runner, config)
+        self._clock = clock
+        self._loop = EngineLoop(runner, config, clock=clock)
         for voice in runner.voices:
             self._loop.scheduler.pins.want(voice, runner.voice_keys(voice))
-        self._loop.start()
+        if own_thread:
+            self._loop.start()
+
+    @property
+    def loop(self) -> EngineLoop:
+        return self._loop
 
     def wait_until_prepared(self) -> None:
         """Block until the first utterance would be as fast as the next. Raises EngineClosedError."""
@@ -119,7 +138,7 @@ class LocalDoor:
             sampling=order.sampling,
             seed=seed,
             source=runner.new_text(order.voice),
-            stream=AudioStream(order.utterance_id, order.voice, runner.sample_rate),
+            stream=AudioStream(order.utterance_id, order.voice, runner.sample_rate, clock=self._clock),
             lead_limit_ms=order.lead_ms or config.lead_ms,
             max_frames=int(config.max_utterance_ms // self.frame_ms),
             frame_ms=self.frame_ms,
