@@ -9,16 +9,13 @@ What comes out depends on the text and its flushes alone, never on how the text 
 
 from __future__ import annotations
 
-import re
-from collections import deque
 from dataclasses import dataclass
 
 from agent_tts.text.boundaries import Boundary, has_open_construct, is_inside_quotes, judge_boundary
+from agent_tts.text.pushed import NoWord, PushedText, Word
 
 MAX_LENGTH = 320
 """Characters from which a clause ends between any two words."""
-
-_WORD = re.compile(rf"\S{{1,{MAX_LENGTH}}}")
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,70 +44,57 @@ class ClauseGate:
     """One utterance's text, pushed in any portions; `next_clause()` gives one clause after the other."""
 
     def __init__(self) -> None:
-        self._text = ""
-        self._base = 0  # characters dropped in front of _text
-        self._scanned = 0  # all words that end before this position have been judged
-        self._flushes: deque[int] = deque()
-        self._words: list[tuple[int, int]] = []  # of the open clause
+        self._pushed = PushedText(MAX_LENGTH)
+        self._words: list[Word] = []  # of the open clause
         self._num_clauses = 0
 
     @property
     def num_characters(self) -> int:
         """Characters pushed so far."""
-        return self._base + len(self._text)
+        return self._pushed.num_characters
 
     def push(self, text: str) -> None:
-        """Add text. A word is judged when the white space behind it, and the word after that, have arrived."""
-        self._text += text
+        """Add text. A word is judged when the white space behind it has arrived."""
+        self._pushed.push(text)
 
     def flush(self) -> None:
-        """End the clause here, whatever stands here."""
-        self._flushes.append(self.num_characters)
+        """End the clause here: nothing that follows changes what has been pushed."""
+        self._pushed.flush()
 
     def next_clause(self) -> Clause | None:
         """The next clause; None when the text so far commits no more."""
-        while True:
-            limit = self._flushes[0] if self._flushes else self.num_characters
-            word = _WORD.search(self._text, self._scanned - self._base, limit - self._base)
-            if word is None:
-                if not self._flushes:
-                    return None
-                self._scanned = self._flushes.popleft()
+        while (word := self._pushed.next_word()) is not NoWord.YET:
+            if word is NoWord.FLUSH:
                 if self._words:
                     return self._take()
                 continue
-            start, end = self._base + word.start(), self._base + word.end()
-            if end == limit and not self._flushes and end - start < MAX_LENGTH:
-                return None
-            clause = self._take() if self._words and self._ends_before(start, end) else None
-            self._words.append((start, end))
-            self._scanned = end
+            clause = self._take() if self._words and self._ends_before(word) else None
+            self._words.append(word)
             if clause is not None:
                 return clause
+        return None
 
-    def _ends_before(self, start: int, end: int) -> bool:
-        """Whether the open clause ends before the word at start .. end."""
-        first, (last_start, last_end) = self._words[0][0], self._words[-1]
-        if end - first > MAX_LENGTH:
+    def _ends_before(self, word: Word) -> bool:
+        """Whether the open clause ends before this word."""
+        first, last = self._words[0], self._words[-1]
+        if word.end - first.start > MAX_LENGTH:
             return True
-        so_far = self._slice(first, last_end)
+        text = self._pushed.text
+        so_far = text(first.start, last.end)
         if has_open_construct(so_far) or is_inside_quotes(so_far):
             return False
-        before = self._slice(*self._words[-2]) if len(self._words) > 1 else ""
-        last, gap, following = self._slice(last_start, last_end), self._slice(last_end, start), self._slice(start, end)
-        boundary = judge_boundary(before, last, gap, following)
+        before = text(self._words[-2].start, self._words[-2].end) if len(self._words) > 1 else ""
+        boundary = judge_boundary(
+            before, text(last.start, last.end), text(last.end, word.start), text(word.start, word.end)
+        )
         least = _LEAST[min(self._num_clauses, len(_LEAST) - 1)]
         allowed = {Boundary.SENTENCE: least.sentence, Boundary.CLAUSE: least.clause, Boundary.WORD: least.word}
         return boundary in allowed and len(so_far) >= allowed[boundary]
 
     def _take(self) -> Clause:
-        start, end = self._words[0][0], self._words[-1][1]
-        clause = Clause(self._slice(start, end), start, end)
+        start, end = self._words[0].start, self._words[-1].end
+        clause = Clause(self._pushed.text(start, end), start, end)
         self._words = []
         self._num_clauses += 1
-        self._text = self._text[end - self._base :]
-        self._base = end
+        self._pushed.drop_before(end)
         return clause
-
-    def _slice(self, start: int, end: int) -> str:
-        return self._text[start - self._base : end - self._base]

@@ -11,7 +11,6 @@ sense: it ends the segment where it stands.
 
 from __future__ import annotations
 
-import re
 from collections import deque
 
 from agent_tts.text.boundaries import (
@@ -21,6 +20,7 @@ from agent_tts.text.boundaries import (
     is_inside_quotes,
     judge_boundary,
 )
+from agent_tts.text.pushed import NoWord, PushedText, Word
 from agent_tts.text.units import Piece
 
 FIRST_PIECE_WORDS = 3
@@ -34,18 +34,13 @@ MAX_LENGTH = 380
 MAX_WORD_CHARACTERS = 400
 """Text without spaces is cut here, so that it cannot grow for ever."""
 
-_WORD = re.compile(rf"\S{{1,{MAX_WORD_CHARACTERS}}}")
-
 
 class Segmenter:
     """One utterance's text, pushed in any portions; `next_piece()` gives one committed piece after the other."""
 
     def __init__(self) -> None:
-        self._text = ""
-        self._base = 0  # characters dropped in front of _text
-        self._scanned = 0  # all words that end before this position have been judged
-        self._flushes: deque[int] = deque()  # positions behind _scanned where a segment ends whatever stands there
-        self._words: list[tuple[int, int]] = []  # of the open segment
+        self._pushed = PushedText(MAX_WORD_CHARACTERS)
+        self._words: list[Word] = []  # of the open segment
         self._piece_first = 0  # index of the open piece's first word
         self._length = 0.0
         self._spoken_first_piece = False
@@ -54,15 +49,15 @@ class Segmenter:
     @property
     def num_characters(self) -> int:
         """Characters pushed so far."""
-        return self._base + len(self._text)
+        return self._pushed.num_characters
 
     def push(self, text: str) -> None:
         """Add text. A word is judged when the white space behind it has arrived."""
-        self._text += text
+        self._pushed.push(text)
 
     def flush(self) -> None:
         """End the segment here: nothing that follows changes what has been pushed."""
-        self._flushes.append(self.num_characters)
+        self._pushed.flush()
 
     def next_piece(self) -> Piece | None:
         """The next piece, None when the text so far commits no more. Looks no further than it must."""
@@ -73,51 +68,41 @@ class Segmenter:
 
     def text(self, start: int, end: int) -> str:
         """Pushed text of a piece or of its segment; kept until drop_before()."""
-        assert start >= self._base, "this text has been dropped"
-        return self._text[start - self._base : end - self._base]
+        return self._pushed.text(start, end)
 
     def drop_before(self, position: int) -> None:
         """Forget text before `position`, which no piece to come will ask for."""
-        count = min(position, self._words[0][0] if self._words else self._scanned) - self._base
-        if count > 0:
-            self._text = self._text[count:]
-            self._base += count
+        self._pushed.drop_before(min(position, self._words[0].start if self._words else self._pushed.num_read))
 
     # -----------------------------------------------------------------------------------------------------------------
 
     def _judge_next_word(self) -> bool:
         """Judge one word, or one flush. False when neither is there."""
-        limit = self._flushes[0] if self._flushes else self.num_characters
-        match = _WORD.search(self._text, self._scanned - self._base, limit - self._base)
-        if match is None:
-            if not self._flushes:
-                return False
-            self._scanned = self._flushes.popleft()
+        word = self._pushed.next_word()
+        if word is NoWord.YET:
+            return False
+        if word is NoWord.FLUSH:
             if self._words:
                 self._commit(None, closes=True, sentence=True)
             return True
-        start, end = self._base + match.start(), self._base + match.end()
-        if end == limit and not self._flushes and end - start < MAX_WORD_CHARACTERS:
-            return False
-        self._judge(start, end)
-        self._words.append((start, end))
-        self._length += estimated_length(match.group())
-        self._scanned = end
+        self._judge(word)
+        self._words.append(word)
+        self._length += estimated_length(self.text(word.start, word.end))
         return True
 
-    def _judge(self, start: int, end: int) -> None:
-        """Decide what ends between the last word and the one that begins at `start`."""
+    def _judge(self, word: Word) -> None:
+        """Decide what ends between the last word and this one."""
         if not self._words:
             return
-        boundary = self._boundary(start, end)
+        boundary = self._boundary(word)
         closes = boundary == Boundary.SENTENCE or (
             self._length >= CLAUSE_LENGTH
             and (boundary >= Boundary.CLAUSE or (self._length >= WORD_LENGTH and boundary >= Boundary.WORD))
         )
         if closes or self._length >= MAX_LENGTH:
-            self._commit(end, closes=True, sentence=boundary == Boundary.SENTENCE)
+            self._commit(word.end, closes=True, sentence=boundary == Boundary.SENTENCE)
         elif self._ends_piece(boundary):
-            self._commit(end, closes=False, sentence=False)
+            self._commit(word.end, closes=False, sentence=False)
 
     def _ends_piece(self, boundary: Boundary) -> bool:
         num_words = len(self._words) - self._piece_first
@@ -128,12 +113,13 @@ class Segmenter:
             return num_words >= (1 if first else 2)
         return boundary == Boundary.WORD and num_words >= (FIRST_PIECE_WORDS if first else PIECE_WORDS)
 
-    def _boundary(self, start: int, end: int) -> Boundary:
-        last_start, last_end = self._words[-1]
-        gap = self.text(last_end, start)
-        so_far = self.text(self._words[0][0], last_end)
-        before = self.text(*self._words[-2]) if len(self._words) > 1 else ""
-        boundary = judge_boundary(before, self.text(last_start, last_end), gap, self.text(start, end))
+    def _boundary(self, word: Word) -> Boundary:
+        last = self._words[-1]
+        so_far = self.text(self._words[0].start, last.end)
+        before = self.text(self._words[-2].start, self._words[-2].end) if len(self._words) > 1 else ""
+        boundary = judge_boundary(
+            before, self.text(last.start, last.end), self.text(last.end, word.start), self.text(word.start, word.end)
+        )
         if boundary == Boundary.NOTHING or not has_open_construct(so_far):
             if boundary == Boundary.SENTENCE and self._length < CLAUSE_LENGTH / 2 and is_inside_quotes(so_far):
                 return Boundary.CLAUSE
@@ -141,10 +127,10 @@ class Segmenter:
         return Boundary.NOTHING
 
     def _commit(self, look_ahead_end: int | None, *, closes: bool, sentence: bool) -> None:
-        start, end = self._words[self._piece_first][0], self._words[-1][1]
+        start, end = self._words[self._piece_first].start, self._words[-1].end
         self._pieces.append(
             Piece(
-                segment_start=self._words[0][0],
+                segment_start=self._words[0].start,
                 start=start,
                 end=end,
                 look_ahead_end=end if closes or look_ahead_end is None else look_ahead_end,

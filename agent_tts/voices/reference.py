@@ -37,8 +37,8 @@ _SIDE_CHANNEL_DB = 20.0
 
 
 @dataclass(frozen=True, slots=True)
-class ReferenceReport:
-    """What was measured, and what follows from it.
+class Measurements:
+    """What a recording and its text are like.
 
     Attributes:
         clipped_share: Samples cut off at the loudest level, of all.
@@ -46,8 +46,8 @@ class ReferenceReport:
         leading_s, trailing_s: Pause before the first and after the last speech.
         speech_dbfs: Level of the speech.
         speech_over_background_db: Estimate; at least this much where the speaker never pauses.
-        refusals: Why it cannot be used; empty = it can.
-        advice: What would make the voice better.
+        channels_differ: Two loud channels rise and fall independently.
+        characters: Of the text, without white space.
     """
 
     duration_s: float
@@ -59,44 +59,32 @@ class ReferenceReport:
     trailing_s: float
     speech_dbfs: float
     speech_over_background_db: float
+    channels_differ: bool
+    characters: int
+
+    @property
+    def speech_s(self) -> float:
+        return self.duration_s * (1.0 - self.pause_share)
+
+
+@dataclass(frozen=True, slots=True)
+class ReferenceReport:
+    """What was measured, and what follows from it.
+
+    Attributes:
+        refusals: Why it cannot be used; empty = it can.
+        advice: What would make the voice better.
+    """
+
+    measured: Measurements
     refusals: tuple[str, ...]
     advice: tuple[str, ...]
 
 
 def check_reference(recording: Recording, text: str) -> ReferenceReport:
     """Measure a recording and say what speaks against it. Never raises for what the audio is like."""
-    mono = to_mono(recording.samples)
-    levels = _levels_db(mono, recording.sample_rate)
-    speech_db = float(np.percentile(levels, 95))
-    background_db = float(np.percentile(levels, 5))
-    speaks = levels > max(speech_db - 40.0, min(background_db + 6.0, speech_db - 6.0))
-    lead, trail = _edges(speaks)
-    measured = _Measured(
-        duration_s=recording.duration_s,
-        sample_rate=recording.sample_rate,
-        channels=recording.samples.shape[1],
-        clipped_share=max(_clipped_share(channel) for channel in recording.samples.T),
-        pause_share=1.0 - float(speaks.mean()),
-        leading_s=lead * _LEVEL_MS / 1000,
-        trailing_s=trail * _LEVEL_MS / 1000,
-        speech_dbfs=speech_db,
-        speech_over_background_db=speech_db - background_db,
-        characters=len("".join(text.split())),
-        channels_differ=_channels_differ(recording.samples, recording.sample_rate),
-    )
-    return ReferenceReport(
-        duration_s=measured.duration_s,
-        sample_rate=measured.sample_rate,
-        channels=measured.channels,
-        clipped_share=measured.clipped_share,
-        pause_share=measured.pause_share,
-        leading_s=measured.leading_s,
-        trailing_s=measured.trailing_s,
-        speech_dbfs=measured.speech_dbfs,
-        speech_over_background_db=measured.speech_over_background_db,
-        refusals=tuple(_refusals(measured)),
-        advice=tuple(_advice(measured)),
-    )
+    measured = measure(recording, text)
+    return ReferenceReport(measured, tuple(_refusals(measured)), tuple(_advice(measured)))
 
 
 def require_fit(recording: Recording, text: str) -> ReferenceReport:
@@ -126,23 +114,26 @@ def to_codec_rate(recording: Recording, sample_rate: int) -> FloatSamples:
 # -- measuring --------------------------------------------------------------------------------------------------------
 
 
-@dataclass(frozen=True, slots=True)
-class _Measured:
-    duration_s: float
-    sample_rate: int
-    channels: int
-    clipped_share: float
-    pause_share: float
-    leading_s: float
-    trailing_s: float
-    speech_dbfs: float
-    speech_over_background_db: float
-    characters: int
-    channels_differ: bool
-
-    @property
-    def speech_s(self) -> float:
-        return self.duration_s * (1.0 - self.pause_share)
+def measure(recording: Recording, text: str) -> Measurements:
+    """The recording's figures; plain arithmetic over its levels."""
+    levels = _levels_db(to_mono(recording.samples), recording.sample_rate)
+    speech_db = float(np.percentile(levels, 95))
+    background_db = float(np.percentile(levels, 5))
+    speaks = levels > max(speech_db - 40.0, min(background_db + 6.0, speech_db - 6.0))
+    lead, trail = _edges(speaks)
+    return Measurements(
+        duration_s=recording.duration_s,
+        sample_rate=recording.sample_rate,
+        channels=recording.samples.shape[1],
+        clipped_share=max(_clipped_share(channel) for channel in recording.samples.T),
+        pause_share=1.0 - float(speaks.mean()),
+        leading_s=lead * _LEVEL_MS / 1000,
+        trailing_s=trail * _LEVEL_MS / 1000,
+        speech_dbfs=speech_db,
+        speech_over_background_db=speech_db - background_db,
+        channels_differ=_channels_differ(recording.samples, recording.sample_rate),
+        characters=len("".join(text.split())),
+    )
 
 
 def _levels_db(mono: FloatSamples, sample_rate: int) -> npt.NDArray[np.float64]:
@@ -193,7 +184,7 @@ def _channels_differ(samples: FloatSamples, sample_rate: int) -> bool:
 # -- words ------------------------------------------------------------------------------------------------------------
 
 
-def _refusals(measured: _Measured) -> list[str]:
+def _refusals(measured: Measurements) -> list[str]:
     found = []
     if measured.duration_s < MIN_S:
         found.append(f"It is {measured.duration_s:.2f} s long; at least {MIN_S:.0f} s are needed, 10 to 30 s are best.")
@@ -217,7 +208,7 @@ def _refusals(measured: _Measured) -> list[str]:
     return found
 
 
-def _advice(measured: _Measured) -> list[str]:
+def _advice(measured: Measurements) -> list[str]:
     found = []
     short = MIN_S <= measured.duration_s < ADVISED_S[0]
     if short or ADVISED_S[1] < measured.duration_s <= MAX_S:

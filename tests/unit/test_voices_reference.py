@@ -29,7 +29,7 @@ def test_a_clean_recording_of_fifteen_seconds_has_nothing_against_it():
     report = check(speechlike(15))
     assert report.refusals == ()
     assert report.advice == ()
-    assert report.pause_share == pytest.approx(1 / 3, abs=0.15)
+    assert report.measured.pause_share == pytest.approx(1 / 3, abs=0.15)
 
 
 @pytest.mark.parametrize(("seconds", "word"), [(2.9, "at least 3 s"), (60.5, "at most 60 s")])
@@ -48,7 +48,7 @@ def test_ten_to_thirty_seconds_are_advised(seconds: float, advised: bool):
 
 def test_clipping_is_measured_where_peaks_are_flat_and_only_there():
     clean = speechlike(15, peak=1.0)
-    assert check(clean).clipped_share == 0
+    assert check(clean).measured.clipped_share == 0
     assert "clipped" in " ".join(check(np.clip(3 * clean, -1, 1)).refusals)
     slight = check(np.clip(1.1 * clean, -1, 1))
     assert slight.refusals == ()
@@ -57,12 +57,12 @@ def test_clipping_is_measured_where_peaks_are_flat_and_only_there():
 
 def test_clipping_that_was_turned_down_afterwards_is_still_found():
     clipped = np.clip(3 * speechlike(15, peak=1.0), -1, 1)
-    assert check(0.4 * clipped).clipped_share == pytest.approx(check(clipped).clipped_share, rel=0.01)
+    assert check(0.4 * clipped).measured.clipped_share == pytest.approx(check(clipped).measured.clipped_share, rel=0.01)
 
 
 def test_a_loud_steady_tone_is_not_taken_for_clipping():
     tone = 0.9 * np.sin(2 * np.pi * 220 * np.arange(15 * RATE) / RATE)
-    assert check(tone).clipped_share == 0
+    assert check(tone).measured.clipped_share == 0
 
 
 @pytest.mark.parametrize("level_db", [-40, -30, -20, -10])
@@ -70,7 +70,7 @@ def test_speech_over_background_follows_the_noise_that_was_added(level_db: float
     clean = speechlike(15)
     report = check(clean + noise(clean, level_db))
     # The loudest speech, not the mean, is compared: that is above 0 dB by a few.
-    assert -level_db < report.speech_over_background_db < -level_db + 10
+    assert -level_db < report.measured.speech_over_background_db < -level_db + 10
 
 
 def test_noise_is_advised_against_and_at_last_refused():
