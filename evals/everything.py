@@ -8,20 +8,23 @@ from __future__ import annotations
 
 import argparse
 import json
+import shlex
 import subprocess
 import sys
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass
-from html import escape
 from pathlib import Path
 from typing import Any
 
-from evals import page
-from evals.outcome import environment, table
+from evals.outcome import table
+from evals.page_everything import Part, write_report
+from evals.style import body_of
 from evals.summary import markdown
 
 CONTROL = "--peer tone --virtual --reaction energy --clips voiced --only interruption --only abort"
+NO_FOLDER = ("isolation", "ttfa")
+"""Evaluations that write no files."""
 SETS: dict[str, tuple[str, ...]] = {
     "smoke": (f"barge-in {CONTROL}", "latency --peer tone --seeds 1 --load closed:4:4"),
     "quick": (
@@ -80,7 +83,15 @@ def main(argv: Sequence[str] | None = None) -> int:
         print(f"\n[{number}/{len(commands)}] python -m evals {command}", flush=True)
         ran.append(_run(command, options.out / f"{number:02d}"))
     _print(ran)
-    _write(options.out / "report.html", ran, name)
+    pages = [_page(options.out / f"{number:02d}") for number in range(1, len(ran) + 1)]
+    write_report(
+        options.out / "report.html",
+        f"Evaluation, set {name}",
+        [
+            Part(item.command, item.line, _verdict(item), _took(item.seconds), body)
+            for item, body in zip(ran, pages, strict=True)
+        ],
+    )
     passed = all(item.line is None or item.line["passed"] for item in ran)
     lines = [item.line for item in ran if item.line is not None]
     skipped = {item.command: item.says for item in ran if item.line is None}
@@ -91,27 +102,32 @@ def main(argv: Sequence[str] | None = None) -> int:
     return 0 if passed and lines else 1
 
 
+def _page(folder: Path) -> str:
+    """The report that an evaluation wrote itself, without its frame; nothing where it wrote none."""
+    return "".join(body_of(file.read_text(encoding="utf-8")) for file in sorted(folder.glob("*.html")))
+
+
 def _run(command: str, out: Path) -> Ran:
     started = time.monotonic()
-    folder = [] if command.startswith("prefix") else ["--out", str(out)]
-    process = subprocess.Popen(
-        [sys.executable, "-m", "evals", *command.split(), *folder], stdout=subprocess.PIPE, text=True
-    )
-    assert process.stdout is not None
+    folder = [] if command.split()[0] in NO_FOLDER else ["--out", str(out)]
     lines = []
-    for line in process.stdout:
-        if not line.startswith("{"):
-            print(f"  {line}", end="", flush=True)
-        lines.append(line.strip())
-    code = process.wait()
+    with subprocess.Popen(
+        [sys.executable, "-m", "evals", *shlex.split(command), *folder], stdout=subprocess.PIPE, text=True
+    ) as process:
+        assert process.stdout is not None
+        for line in process.stdout:
+            if not line.startswith("{"):
+                print(f"  {line}", end="", flush=True)
+            lines.append(line.strip())
+    code = process.returncode
     found = json.loads(lines[-1]) if code in (0, 1) and lines and lines[-1].startswith("{") else None
     says = "" if found else next((line for line in reversed(lines) if line), f"ended with {code}")
     return Ran(command, found, says, time.monotonic() - started)
 
 
 def _print(ran: Sequence[Ran]) -> None:
-    rows = [(item.command, _verdict(item), round(item.seconds)) for item in ran]
-    print("\n" + table(("evaluation", "verdict", "s"), rows), end="\n\n")
+    rows = [(item.command, _verdict(item), _took(item.seconds)) for item in ran]
+    print("\n" + table(("evaluation", "verdict", "took"), rows), end="\n\n")
 
 
 def _verdict(item: Ran) -> str:
@@ -121,13 +137,6 @@ def _verdict(item: Ran) -> str:
     return "passed" if not failed else f"FAILED: {', '.join(failed)}"
 
 
-def _write(path: Path, ran: Sequence[Ran], name: str) -> None:
-    """One page: the verdicts, then each evaluation's own page folded below."""
-    rows = [(item.command, _verdict(item), round(item.seconds)) for item in ran]
-    parts = [page.section("Verdicts", page.grid(("evaluation", "verdict", "s"), rows))]
-    for number in range(1, len(ran) + 1):
-        for file in sorted((path.parent / f"{number:02d}").glob("*.html")):
-            body = file.read_text(encoding="utf-8").partition("<body>")[2].rpartition("</body>")[0]
-            parts.append(f"<details><summary>{escape(ran[number - 1].command)}</summary>{body}</details>")
-    facts = [(key, str(value)) for key, value in environment().items()]
-    page.save(path, f"Evaluation, set {name}", [*parts, page.section("Measured on", page.grid(("", ""), facts))])
+def _took(seconds: float) -> str:
+    minutes, rest = divmod(round(seconds), 60)
+    return f"{minutes} min {rest:02d} s" if minutes else f"{rest} s"

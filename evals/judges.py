@@ -113,7 +113,7 @@ class DistillMos:
 
 
 class VoicePrints:
-    """Resemblyzer: a speaker as 256 numbers. Cosine of one speaker's recordings about .87, of two people's about .52."""
+    """Resemblyzer: a speaker as 256 numbers. Cosine of one speaker's recordings about .87, of two people about .52."""
 
     name = "resemblyzer"
 

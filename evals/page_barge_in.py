@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from html import escape
 from pathlib import Path
 
@@ -30,18 +31,23 @@ Silence at the ear: end of the last audible sample of the reply that was spoken 
 
 
 def write_report(
-    path: Path, outcome: Outcome, summary: LedgerSummary, events: list[tuple[EventRecord, EventResult]]
+    path: Path,
+    outcome: Outcome,
+    summary: LedgerSummary,
+    events: list[tuple[EventRecord, EventResult]],
+    *,
+    method: str = METHOD,
 ) -> None:
     """Write the page of one run."""
     stages = [(name, s.n, s.p50, s.p95, s.p99, s.worst) for name, s in summary.stages.items()]
     kinds = [
-        (kind.kind, kind.n, kind.correct, str(kind.outcomes), kind.dip_ms.p50, kind.silence_ms.p95)
+        (kind.kind, kind.n, kind.correct, _counts(kind.outcomes), kind.dip_ms.p50, kind.silence_ms.p95)
         for kind in summary.kinds
     ]
     interval = summary.penalty_ms
     numbers = [
-        ("yield rate", summary.yield_rate),
-        ("selectivity", summary.selectivity),
+        ("yield rate", _share(summary.yield_rate)),
+        ("selectivity", _share(summary.selectivity)),
         ("average penalty time, ms", None if interval is None else interval.value),
         ("its 95 % interval", "-" if interval is None else f"{interval.low:.0f} to {interval.high:.0f}"),
     ]
@@ -58,12 +64,15 @@ def write_report(
         f"Barge-in: {outcome.peer}, {outcome.config['reaction']}",
         [
             page.verdict(outcome),
-            page.section("Decisions", page.grid(("", ""), numbers)),
-            page.grid(("class", "n", "right", "outcomes", "dip p50 ms", "silence p95 ms"), kinds),
+            page.section(
+                "Decisions",
+                page.tiles(numbers),
+                page.grid(("class", "n", "right", "outcomes", "dip p50 ms", "silence p95 ms"), kinds),
+            ),
             page.section("Stages, ms since the onset", page.grid(("", "n", "p50", "p95", "p99", "worst"), stages)),
-            page.section("Onset to silence at the ear", page.ecdf(silences)),
+            page.section("Onset to silence at the ear", page.ecdf(silences, unit="ms since the onset")),
             page.section("The worst events", *(_event(event, result) for event, result in _worst(events))),
-            page.methods(METHOD),
+            page.methods(method),
             page.surroundings(outcome),
         ],
     )
@@ -96,18 +105,29 @@ def _timeline(
     parts = []
     for row, (label, at_s) in enumerate(sorted(moments, key=lambda item: item[1])):
         x, y = DRAWN * (at_s - begin_s) / (end_s - begin_s), 2 * LANE + 30 + 14 * row
-        parts.append(f'<path class="axis" stroke-dasharray="3 3" d="M{x:.1f} 0V{y - 10:.0f}"/>')
-        parts.append(
-            f'<text x="{x + 4:.1f}" y="{y:.0f}">{escape(label)} +{1000 * (at_s - event.onset_s):.0f} ms</text>'
-        )
+        parts.append(f'<path class="mark" d="M{x:.1f} 0V{y - 10:.0f}"/>')
+        parts.append(f'<text {_beside(x)} y="{y:.0f}">{escape(label)} +{1000 * (at_s - event.onset_s):.0f} ms</text>')
     lanes = (
         f'<rect class="lane" width="{DRAWN}" height="{LANE}"/>'
         f'<rect class="lane" y="{LANE + 8}" width="{DRAWN}" height="{LANE}"/>'
-        f'<path stroke="#c2571a" d="{page.wave_path(mouth, width=DRAWN, top=0, height=LANE)}"/>'
-        f'<path stroke="#1f6fb2" d="{page.wave_path(ear, width=DRAWN, top=LANE + 8, height=LANE)}"/>'
+        f'<path class="line c1" d="{page.wave_path(mouth, width=DRAWN, top=0, height=LANE)}"/>'
+        f'<path class="line c0" d="{page.wave_path(ear, width=DRAWN, top=LANE + 8, height=LANE)}"/>'
         f'<text x="4" y="13">caller</text><text x="4" y="{LANE + 21}">ear</text>'
     )
-    return f'<svg viewBox="0 0 {DRAWN} {2 * LANE + 40 + 14 * len(moments)}">{lanes}{"".join(parts)}</svg>'
+    return page.drawing(lanes + "".join(parts), DRAWN, 2 * LANE + 40 + 14 * len(moments))
+
+
+def _beside(x: float) -> str:
+    """Where a label stands so that it does not leave the drawing."""
+    return f'x="{x + 4:.1f}"' if x < 0.75 * DRAWN else f'x="{x - 4:.1f}" text-anchor="end"'
+
+
+def _share(value: float | None) -> str:
+    return "-" if value is None else f"{100 * value:.0f} %"
+
+
+def _counts(found: Mapping[str, int]) -> str:
+    return ", ".join(f"{count} {name}" for name, count in found.items())
 
 
 def _cut(samples: np.ndarray | None, rate: int, start_s: float, begin_s: float, end_s: float) -> np.ndarray:

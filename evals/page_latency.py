@@ -39,19 +39,19 @@ def write_report(
     tables = []
     for item in summaries:
         rows = [(name, s.n, s.p50, s.p95, s.p99, s.worst) for name in SHOWN if (s := item.spreads[name]).n]
-        facts = f"{item.n} replies, {item.bad} bad, {item.underruns} underruns, "
-        facts += f"C50 {item.show_continuity(50)}, C100 {item.show_continuity(100)}, C200 {item.show_continuity(200)}"
-        tables.append(
-            f"<h3>{escape(item.name)}</h3><p>{facts}</p>{page.grid(('', 'n', 'p50', 'p95', 'p99', 'worst'), rows)}"
-        )
+        numbers = [("replies", item.n), ("bad", item.bad), ("underruns", item.underruns)]
+        numbers += [(f"C{stall}", item.show_continuity(stall)) for stall in (50, 100, 200)]
+        numbers += [("audio-s per s", item.audio_s_per_s)]
+        spreads = page.grid(("", "n", "p50", "p95", "p99", "worst"), rows)
+        tables.append(f"<h3>{escape(item.name)}</h3>{page.tiles(numbers)}{spreads}")
     playable, audible = _by_load(good, "ttfa_playable_ms"), _by_load(good, "ttfa_audible_ms")
     page.save(
         path,
         f"Latency: {outcome.peer}",
         [
             page.verdict(outcome),
-            page.section("First playable", page.ecdf(playable)),
-            page.section("First audible", page.ecdf(audible)),
+            page.section("First playable", page.ecdf(playable, unit="ms since the first text")),
+            page.section("First audible", page.ecdf(audible, unit="ms since the first text")),
             page.section("By load", *tables),
             page.section("The worst replies", *(_reply(record) for record in _worst(records))),
             page.methods(definition),

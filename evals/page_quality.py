@@ -29,7 +29,7 @@ def write_report(
     """Write the page of one run."""
     rows = [(s.judge, s.mode, s.n, s.exact, _percent(s.wer), _percent(s.cer), s.half_wrong) for s in summaries]
     header = ("judge", "text", "n", "exact", "WER", "CER", "half wrong")
-    others = [(name, str(value)) for name, value in outcome.figures.items() if isinstance(value, list)]
+    others = [(name, *value) for name, value in outcome.figures.items() if isinstance(value, list) and value]
     worst = sorted(
         (-item.wer, judge, mode, number, item)
         for (judge, mode), items in heard.items()
@@ -41,7 +41,8 @@ def write_report(
         f"Quality: {outcome.peer}",
         [
             page.verdict(outcome),
-            page.section("Errors", page.grid(header, rows), page.grid(("value, low, high", ""), others)),
+            page.section("Errors", page.grid(header, rows)),
+            page.section("Scores, their mean and its 95 % interval", page.grid(("", "mean", "from", "to"), others)),
             page.section("Understood worst", *(_case(*entry[1:], records) for entry in worst[:WORST])),
             page.methods(definition),
             page.surroundings(outcome),

@@ -5,11 +5,8 @@ Knows recordings, moments and tables; nothing of who made them. Nothing is fetch
 
 from __future__ import annotations
 
-import base64
 import html
-import io
 import itertools
-import wave
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -17,9 +14,12 @@ from pathlib import Path
 import numpy as np
 
 from evals.measure import Samples
+from evals.plots import drawing, player
+from evals.style import document
 
 WIDTH, LANE, GAP = 1160, 84, 10
 ZOOM_BEFORE_S, ZOOM_AFTER_S = 0.4, 0.9
+COLOURS = {"caller": "c1", "agent": "c0"}
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,16 +64,19 @@ def write_report(path: Path, report: CallReport) -> None:
 
 def render(report: CallReport) -> str:
     parts = [
-        f"<h1>{html.escape(report.title)}</h1>",
         _checks(report),
-        _player("The call (left: caller, right: agent as heard)", np.stack([report.caller, report.agent], 1), report),
+        player(
+            "The call (left: caller, right: agent as heard)",
+            np.stack([report.caller, report.agent], 1),
+            report.sample_rate,
+        ),
         _timeline(report),
         *(_zoom(report, moments, number) for number, moments in enumerate(report.interruptions, 1)),
         _turns(report.turns),
         *(f"<h2>{html.escape(heading)}</h2><pre>{html.escape(text)}</pre>" for heading, text in report.tables),
         _facts(report.facts),
     ]
-    return _PAGE.replace("{title}", html.escape(report.title)).replace("{body}", "\n".join(parts))
+    return document(report.title, "\n".join(parts))
 
 
 # -- drawing ----------------------------------------------------------------------------------------------------------
@@ -86,13 +89,13 @@ def _timeline(report: CallReport) -> str:
         for at_s in range(0, int(length_s) + 1, 5)
     )
     cuts = "".join(
-        f'<rect x="{_x(moments[0].at_s, 0, length_s):.1f}" y="0" height="{2 * LANE + GAP}" class="cut" '
+        f'<rect x="{_x(moments[0].at_s, 0, length_s):.1f}" y="0" height="{2 * LANE + GAP}" class="shade" '
         f'width="{max(2.0, _x(moments[-1].at_s, 0, length_s) - _x(moments[0].at_s, 0, length_s)):.1f}"/>'
         for moments in report.interruptions
         if moments
     )
     lanes = _lanes(report, 0, length_s)
-    return f'<h2>Timeline</h2><svg viewBox="0 0 {WIDTH} {2 * LANE + GAP + 20}">{lanes}{cuts}{ticks}</svg>'
+    return f"<h2>Timeline</h2>{drawing(lanes + cuts + ticks, WIDTH, 2 * LANE + GAP + 20)}"
 
 
 def _zoom(report: CallReport, moments: Sequence[Moment], number: int) -> str:
@@ -107,13 +110,12 @@ def _zoom(report: CallReport, moments: Sequence[Moment], number: int) -> str:
         y = height + 16 * (row + 1)
         since_ms = 1000 * (moment.at_s - moments[0].at_s)
         lines.append(
-            f'<line x1="{x:.1f}" x2="{x:.1f}" y1="0" y2="{y - 4}" class="moment"/>'
+            f'<line x1="{x:.1f}" x2="{x:.1f}" y1="0" y2="{y - 4}" class="mark"/>'
             f'<text {_beside(x)} y="{y}" class="label">{html.escape(moment.label)} +{since_ms:.0f} ms</text>'
         )
-    box = f'viewBox="0 0 {WIDTH} {height + 16 * (len(moments) + 1)}"'
     body = _lanes(report, start_s, end_s) + "".join(lines)
     clip = _clip(report, start_s - 1.0, end_s + 1.0)
-    return f"<h2>Interruption {number}</h2><svg {box}>{body}</svg>{clip}"
+    return f"<h2>Interruption {number}</h2>{drawing(body, WIDTH, height + 16 * (len(moments) + 1))}{clip}"
 
 
 def _lanes(report: CallReport, start_s: float, end_s: float) -> str:
@@ -134,7 +136,8 @@ def _lane(pcm: Samples, sample_rate: int, start_s: float, end_s: float, top: int
         if (h := LANE / 2 * peak / 32768) > 0.4
     )
     return (
-        f'<rect x="0" y="{top}" width="{WIDTH}" height="{LANE}" class="lane"/><path d="{path}" class="{name}"/>'
+        f'<rect x="0" y="{top}" width="{WIDTH}" height="{LANE}" class="lane"/>'
+        f'<path d="{path}" class="line {COLOURS[name]}"/>'
         f'<text x="6" y="{top + 14}" class="name">{name}</text>'
     )
 
@@ -154,18 +157,7 @@ def _x(at_s: float, start_s: float, end_s: float) -> float:
 def _clip(report: CallReport, start_s: float, end_s: float) -> str:
     start, end = (min(max(0, round(at_s * report.sample_rate)), len(report.caller)) for at_s in (start_s, end_s))
     both = np.stack([report.caller[start:end], report.agent[start:end]], 1)
-    return _player("this moment", both, report)
-
-
-def _player(label: str, stereo: Samples, report: CallReport) -> str:
-    buffer = io.BytesIO()
-    with wave.open(buffer, "wb") as file:
-        file.setnchannels(2)
-        file.setsampwidth(2)
-        file.setframerate(report.sample_rate)
-        file.writeframes(np.ascontiguousarray(stereo).tobytes())
-    data = base64.b64encode(buffer.getvalue()).decode()
-    return f'<p>{html.escape(label)}</p><audio controls src="data:audio/wav;base64,{data}"></audio>'
+    return player("this moment", both, report.sample_rate)
 
 
 def _turns(turns: Sequence[Turn]) -> str:
@@ -174,7 +166,7 @@ def _turns(turns: Sequence[Turn]) -> str:
         unheard = f' <s title="cut off, never heard">{html.escape(turn.unheard)}</s>' if turn.unheard else ""
         at = f"{turn.at_s:.1f} s" if turn.at_s is not None else ""
         rows.append(f"<tr><td>{at}<td>{html.escape(turn.who)}<td>{html.escape(turn.text)}{unheard}")
-    return f"<h2>What was said, and what was heard of it</h2><table>{''.join(rows)}</table>" if rows else ""
+    return f"<h2>What was said, and what was heard of it</h2>{_words(rows)}" if rows else ""
 
 
 def _checks(report: CallReport) -> str:
@@ -183,32 +175,13 @@ def _checks(report: CallReport) -> str:
         f"<td>{html.escape(name)}<td>{html.escape(detail)}"
         for name, passed, detail in report.checks
     ]
-    return f"<table>{''.join(rows)}</table>" if rows else ""
+    return _words(rows) if rows else ""
 
 
 def _facts(facts: dict[str, str]) -> str:
     rows = [f"<tr><td>{html.escape(name)}<td>{html.escape(value)}" for name, value in facts.items()]
-    return f"<h2>Measured on</h2><table>{''.join(rows)}</table>" if rows else ""
+    return f"<h2>Measured on</h2>{_words(rows)}" if rows else ""
 
 
-_PAGE = """<!doctype html><html lang="en"><meta charset="utf-8"><title>{title}</title>
-<meta name="viewport" content="width=device-width">
-<style>
-:root { color-scheme: light dark; --ink: #1c2430; --soft: #6b7684; --paper: #fff; --lane: #f2f4f7;
-        --caller: #c2571a; --agent: #1f6fb2; }
-@media (prefers-color-scheme: dark) {
-  :root { --ink: #e6e9ee; --soft: #98a3b0; --paper: #14181e; --lane: #1d232b;
-          --caller: #f08a4b; --agent: #5fa8e6; } }
-body { font: 15px/1.5 system-ui, sans-serif; color: var(--ink); background: var(--paper);
-       max-width: 1180px; margin: 2em auto; padding: 0 1em; }
-h1 { font-size: 1.5em } h2 { font-size: 1.1em; margin-top: 2em } svg, audio { width: 100% }
-pre { background: var(--lane); padding: 1em; overflow-x: auto } table { border-collapse: collapse }
-td { padding: .25em .9em .25em 0; vertical-align: top } s { color: var(--soft) }
-.lane { fill: var(--lane) } .caller { stroke: var(--caller) } .agent { stroke: var(--agent) }
-.cut { fill: var(--caller); opacity: .25 }
-.moment { stroke: var(--soft); stroke-dasharray: 3 3 } .label, .tick, .name { font-size: 12px; fill: var(--soft) }
-.ok td:first-child { color: #2a8a4a } .bad td:first-child { color: #c0392b; font-weight: bold }
-</style><body>
-{body}
-</body></html>
-"""
+def _words(rows: Sequence[str]) -> str:
+    return f'<div class="scroll"><table class="words">{"".join(rows)}</table></div>'

