@@ -57,7 +57,7 @@ class BargeInRow:
         next_audio_s: First audible sample of the next reply at the caller's ear.
         generated_ms: Audio the engine had computed when it was aborted.
         delivered_ms: Audio it had handed over.
-        heard_ms: Audio of the utterance that reached the ear.
+        heard_ms: Audio of the utterance that reached the ear, the silences it has in it included.
         frames_wasted: Codec frames computed and never handed over.
         stale_frames: Frames of the utterance handed on after abort() had returned. Must be 0.
         stale_ms: Audible audio at the ear between `silence_s` and the next reply. Must be 0.

@@ -144,6 +144,25 @@ def make_tts() -> TTS:
     return TTS(engine=None if config.worker.engine_process else config.engine or None, voice=config.voice)
 
 
+def make_session(config: AgentConfig, tts: TTS, vad: silero.VAD, stt: WhisperSTT) -> AgentSession:
+    """Ears, mind and voice of one call; it has no audio in or out yet."""
+    return AgentSession(
+        vad=vad,
+        stt=stt,
+        llm=openai.LLM(
+            base_url=config.llm.base_url,
+            model=config.llm.model,
+            api_key=config.llm.api_key or NOT_GIVEN,
+            temperature=config.llm.temperature,
+            max_completion_tokens=config.llm.max_tokens,
+        ),
+        tts=tts,
+        turn_handling={"turn_detection": "vad", "interruption": {"mode": "vad"}},
+        use_tts_aligned_transcript=True,
+        aec_warmup_duration=config.aec_warmup_s,
+    )
+
+
 server = AgentServer(
     setup_fnc=prewarm,
     num_idle_processes=config.worker.idle_processes,
@@ -163,21 +182,7 @@ async def talk(context: JobContext) -> None:
     """One call."""
     tts = make_tts()
     context.add_shutdown_callback(tts.aclose)
-    session: AgentSession = AgentSession(
-        vad=context.proc.userdata["vad"],
-        stt=context.proc.userdata["stt"],
-        llm=openai.LLM(
-            base_url=config.llm.base_url,
-            model=config.llm.model,
-            api_key=config.llm.api_key or NOT_GIVEN,
-            temperature=config.llm.temperature,
-            max_completion_tokens=config.llm.max_tokens,
-        ),
-        tts=tts,
-        turn_handling={"turn_detection": "vad", "interruption": {"mode": "vad"}},
-        use_tts_aligned_transcript=True,
-        aec_warmup_duration=config.aec_warmup_s,
-    )
+    session = make_session(config, tts, context.proc.userdata["vad"], context.proc.userdata["stt"])
     options = room_io.RoomOptions(audio_input=room_io.AudioInputOptions(sample_rate=WHISPER_RATE, frame_size_ms=10))
     if not context.is_fake_job():  # the console brings its own loudspeaker
         await context.connect()

@@ -155,7 +155,7 @@ def _interruption(recording: Recording, record: Record, start: int) -> BargeInRo
         silence_s=silence_s,
         duck_s=silence_s if suspicion_s is not None and silence_s >= suspicion_s else None,
         next_audio_s=answered,
-        heard_ms=1000 * (silence_s - begin_s),
+        heard_ms=row.heard_ms if row.heard_ms is not None else _silent_ms(record, row) + 1000 * (silence_s - begin_s),
         stale_ms=audible_ms(recording.heard_of(limit_s, end_s), recording.rate),
         next_ttfa_ms=_ttfa_after(record, row.utterance_id),
         leaked_ms=_leaked(recording, row, silence_s),
@@ -170,6 +170,15 @@ def _leaked(recording: Recording, row: BargeInRow, silence_s: float) -> dict[str
             part = recording.sample(moment_s), recording.sample(max(moment_s, silence_s))
             leaked[name] = audible_ms(recording.ear, recording.rate, *part)
     return leaked
+
+
+def _silent_ms(record: Record, row: BargeInRow) -> float:
+    """The silence that the reply begins with: it is heard too, though the ear can't tell when it began."""
+    replies = (item.metrics for item in record.replies if item.metrics is not None)
+    metrics = next((item for item in replies if item.utterance_id == row.utterance_id), None)
+    if metrics is None or metrics.ttfa_audible_ms is None or metrics.ttfa_playable_ms is None:
+        return 0.0
+    return metrics.ttfa_audible_ms - metrics.ttfa_playable_ms
 
 
 def _ttfa_after(record: Record, utterance_id: str) -> float | None:

@@ -59,6 +59,7 @@ def _rows(events: list[dict[str, Any]]) -> Iterable[BargeInRow]:
             cleared_s=_at(after, "cleared"),
             generated_ms=metrics.generated_audio_ms if metrics else None,
             delivered_ms=metrics.delivered_audio_ms if metrics else None,
+            heard_ms=after["cleared"].get("played_ms") if "cleared" in after else None,
             frames_wasted=metrics.frames_wasted if metrics else 0,
         )
 

@@ -18,12 +18,16 @@ SPREADS = {
     "decision_to_abort": "decision -> abort() called",
     "paused_to_quiet": "output paused -> silence at the ear",
     "ahead": "generated, never played",
-    "unheard": "generated, never heard",
 }
 
 
 def live_figures(made: Sequence[Made], results: Sequence[EventResult], packets: Packets | None) -> dict[str, Any]:
-    """Spreads in ms over the true interruptions, and counts."""
+    """Spreads in ms over the true interruptions, and counts.
+
+    `ahead` is what the lead limit bounds: audio generated less audio that the agent's output had played when it was
+    cleared, both counted in samples of the reply. What the ear finds audible is less: a reply begins with silence and
+    has silence in it.
+    """
     both = [(item, result.row) for item, result in zip(made, results, strict=True) if result.expect == "yield"]
     spreads: dict[str, Spread] = {
         "quiet": spread([quiet_ms(row) for _, row in both]),
@@ -32,7 +36,6 @@ def live_figures(made: Sequence[Made], results: Sequence[EventResult], packets: 
         "decision_to_abort": spread([_between(row.decision_s, row.abort_s) for _, row in both]),
         "paused_to_quiet": spread([_between(item.paused_s, row.duck_s) for item, row in both if not item.in_a_gap]),
         "ahead": spread([_less(row.generated_ms, item.played_ms) for item, row in both]),
-        "unheard": spread([row.ahead_ms if row.abort_s is not None else None for _, row in both]),
     }
     absent = [result for result in results if result.expect == "absent"]
     return {

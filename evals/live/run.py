@@ -126,7 +126,7 @@ def _keep(out: Path, held: Held) -> None:
     both = np.stack([held.tracks.mouth, held.tracks.ear], axis=1)
     save(out / "call.wav", both, held.tracks.rate, channels=2)
     told = {"begin_s": held.tracks.begin_s, "told": held.told}
-    (out / "told.json").write_text(json.dumps(told, indent=0), encoding="utf-8")
+    (out / "told.json").write_text(json.dumps(told, indent=0, default=str), encoding="utf-8")
 
 
 def _print(options: argparse.Namespace, summary: LedgerSummary, figures: dict[str, Any]) -> None:
