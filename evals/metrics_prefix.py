@@ -30,17 +30,23 @@ class Prefill:
 
 
 @dataclass(frozen=True, slots=True)
-class ReuseSummary:
-    """Hit rate = positions taken from the cache / prompt positions."""
+class Counted:
+    """Prompts of n turns. Hit rate = positions taken from the cache / prompt positions; None of no positions."""
 
     n: int
     prompt_tokens: int
     cached_tokens: int
-    ttfa_ms: Spread
 
     @property
     def hit_rate(self) -> float | None:
         return self.cached_tokens / self.prompt_tokens if self.prompt_tokens else None
+
+
+@dataclass(frozen=True, slots=True)
+class ReuseSummary(Counted):
+    """The same, and when the first chunk could be played."""
+
+    ttfa_ms: Spread
 
 
 def zipf_turns(voices: Sequence[str], *, conversations: int, turns: int, exponent: float, seed: int) -> list[Turn]:
