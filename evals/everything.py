@@ -53,6 +53,10 @@ SETS: dict[str, tuple[str, ...]] = {
         "quality --peer engine --hard -n 40",
         "quality --peer hibari -n 160 --modes whole",
         "quality --peer piper -n 160 --modes whole",
+        "quality --peer kokoro -n 40 --modes whole --voices af_heart am_fenrir",
+        "side-by-side",
+        "soak",
+        "live --where room --preset selective",
         "prefix",
     ),
 }

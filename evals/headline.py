@@ -14,6 +14,7 @@ MOST = 6
 def headline(line: Line) -> list[tuple[str, str]]:
     """Of the known evaluations their own; of any other one the first figures it has."""
     known = {"barge-in": _barge_in, "latency": _latency, "quality": _quality, "prefix": _prefix, "side-by-side": _rows}
+    known["live"] = _barge_in
     return known.get(line["eval"], _any)(line["figures"])[:MOST]
 
 
@@ -42,8 +43,8 @@ def _quality(figures: Mapping[str, Any]) -> list[tuple[str, str]]:
         if isinstance(values, Mapping) and values.get("wer"):
             rate = values["wer"]
             found.append((f"WER, {name}, n {values['n']}", f"{100 * rate['value']:.2f} %"))
-        elif isinstance(values, list) and len(values) == 3 and name.startswith(("DistillMOS", "similarity")):
-            found.append((name, f"{values[0]:.2f}"))
+        elif isinstance(values, Mapping) and name.startswith(("DistillMOS", "similarity")):
+            found.append((name, f"{values['value']:.2f}"))
     return found
 
 
@@ -68,6 +69,8 @@ def _any(figures: Mapping[str, Any], prefix: str = "") -> list[tuple[str, str]]:
         label = f"{prefix}{name}"
         if isinstance(value, Mapping) and {"n", "p50", "p95"} <= value.keys():
             found += [(f"{label}, p50 / p95", _two(value))] if value["n"] else []
+        elif isinstance(value, Mapping) and value.keys() == {"value", "low", "high"}:
+            found.append((label, show(value["value"])))
         elif isinstance(value, Mapping) and not prefix:
             found += _any(value, f"{name}: ")
         elif isinstance(value, int | float | str):

@@ -19,6 +19,7 @@ __all__ = [
     "facts",
     "figures_of",
     "grid",
+    "is_interval",
     "methods",
     "player",
     "save",
@@ -103,7 +104,7 @@ def any_outcome(line: Mapping[str, Any]) -> str:
 def figures_of(figures: Mapping[str, Any], level: int = 3) -> str:
     """Numbers as tiles, spreads as one table, lists of rows as a table each, what is nested below its own heading."""
     spreads = {name: value for name, value in figures.items() if _is_spread(value)}
-    intervals = {name: value for name, value in figures.items() if _is_interval(value)}
+    intervals = {name: value for name, value in figures.items() if is_interval(value)}
     nested = {name: v for name, v in figures.items() if isinstance(v, Mapping) and name not in {*spreads, *intervals}}
     lists = {name: v for name, v in figures.items() if isinstance(v, list | tuple) and name not in intervals}
     single = [(n, v) for n, v in figures.items() if n not in {*spreads, *intervals, *nested, *lists}]
@@ -144,14 +145,13 @@ def _is_spread(value: Any) -> bool:
     return isinstance(value, Mapping) and {"n", "p50"} <= value.keys() and value.keys() <= {*SPREAD}
 
 
-def _is_interval(value: Any) -> bool:
-    if isinstance(value, Mapping):
-        return value.keys() == {"value", "low", "high"}
-    return isinstance(value, list | tuple) and len(value) == 3 and all(isinstance(part, int | float) for part in value)
+def is_interval(value: Any) -> bool:
+    """Whether it is a value with its confidence interval."""
+    return isinstance(value, Mapping) and value.keys() == {"value", "low", "high"}
 
 
-def _triple(value: Any) -> tuple[Any, ...]:
-    return (value["value"], value["low"], value["high"]) if isinstance(value, Mapping) else tuple(value)
+def _triple(value: Mapping[str, Any]) -> tuple[Any, ...]:
+    return value["value"], value["low"], value["high"]
 
 
 def _plain(value: Any) -> str:

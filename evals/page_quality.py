@@ -29,7 +29,8 @@ def write_report(
     """Write the page of one run."""
     rows = [(s.judge, s.mode, s.n, s.exact, _percent(s.wer), _percent(s.cer), s.half_wrong) for s in summaries]
     header = ("judge", "text", "n", "exact", "WER", "CER", "half wrong")
-    others = [(name, *value) for name, value in outcome.figures.items() if isinstance(value, list) and value]
+    scores = [(name, value) for name, value in outcome.figures.items() if page.is_interval(value)]
+    others = [(name, value["value"], value["low"], value["high"]) for name, value in scores]
     worst = sorted(
         (-item.wer, judge, mode, number, item)
         for (judge, mode), items in heard.items()

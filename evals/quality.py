@@ -12,7 +12,7 @@ import argparse
 import asyncio
 import wave
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
@@ -246,8 +246,8 @@ def _outcome(options: argparse.Namespace, summaries: list[QualitySummary], judge
     )
 
 
-def _interval(interval: Interval | None) -> list[float]:
-    return [] if interval is None else [interval.value, interval.low, interval.high]
+def _interval(interval: Interval | None) -> dict[str, float] | None:
+    return None if interval is None else asdict(interval)
 
 
 def _parser() -> argparse.ArgumentParser:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
 from evals.outcome import show
@@ -21,10 +21,11 @@ STAGES = (
 def markdown(title: str, lines: Sequence[Line], not_run: Mapping[str, str]) -> str:
     """The page."""
     parts = [f"# {title}", _environment(lines)]
-    makers = {"barge-in": _barge_in, "latency": _latency, "quality": _quality, "prefix": _prefix}
-    for name, make in makers.items():
-        if mine := [line for line in lines if line["eval"] == name]:
-            parts.append(f"## {name}\n\n{make(mine)}")
+    makers = {"barge-in": _barge_in, "live": _barge_in, "latency": _latency, "quality": _quality, "prefix": _prefix}
+    by_name: dict[str, list[Line]] = {name: [] for name in makers}
+    for line in lines:
+        by_name.setdefault(line["eval"], []).append(line)
+    parts += [f"## {name}\n\n{makers.get(name, _any)(mine)}" for name, mine in by_name.items() if mine]
     failed = [f"- {_name(line)}: {', '.join(_failed(line))}" for line in lines if _failed(line)]
     parts.append("## Gates that failed\n\n" + ("\n".join(failed) or "none"))
     missing = sorted({f"- {line['eval']}, {line['peer']}: {text}" for line in lines for text in line["not_measured"]})
@@ -52,12 +53,12 @@ def _barge_in(lines: Iterable[Line]) -> str:
     for line in lines:
         figures, config = line["figures"], line["config"]
         penalty = figures["penalty_ms"]
-        where = f"{line['peer']}{' (virtual clock)' if config['virtual'] else ''}"
+        where = f"{line['peer']}{' (virtual clock)' if config.get('virtual') else ''}"
         rows.append(
             (
                 where,
                 config["reaction"],
-                config["streams"],
+                config.get("streams", 1),
                 figures["n"],
                 figures["yield_rate"],
                 figures["selectivity"],
@@ -101,15 +102,16 @@ def _quality(lines: Sequence[Line]) -> str:
     rows = []
     for line in lines:
         for name, found in line["figures"].items():
-            if isinstance(found, Mapping):
+            if isinstance(found, Mapping) and "wer" in found:
                 wer, cer = (_interval(found[rate]) for rate in ("wer", "cer"))
                 which = "hard cases" if line["config"]["hard"] else "plain sentences"
                 rows.append((line["peer"], which, name, found["n"], found["exact"], wer, cer, found["half_wrong"]))
     scores = [
         (line["peer"], "hard cases" if line["config"]["hard"] else "plain sentences", name, *found)
         for line in lines
-        for name, found in line["figures"].items()
-        if isinstance(found, list) and found
+        for name, value in line["figures"].items()
+        if isinstance(value, Mapping) and value.keys() == {"value", "low", "high"}
+        for found in [(value["value"], value["low"], value["high"])]
     ]
     errors = _table(("peer", "sentences", "judge, text", "n", "exact", "WER %", "CER %", "half wrong"), rows)
     return "\n\n".join((errors, _table(("peer", "sentences", "score", "mean", "95 % from", "to"), scores)))
@@ -123,6 +125,31 @@ def _prefix(lines: Iterable[Line]) -> str:
         if isinstance(found, Mapping)
     ]
     return _table(("model", "turns", "n", "prompt", "cached", "hit rate"), rows)
+
+
+def _any(lines: Iterable[Line]) -> str:
+    """Of an evaluation that this page does not know: every spread and every number, as they are called there."""
+    spreads, numbers = [], []
+    for line in lines:
+        for path, value in _leaves(line["figures"]):
+            if isinstance(value, Mapping):
+                spreads.append((line["peer"], path, *(value.get(key) for key in ("n", "p50", "p95", "worst"))))
+            else:
+                numbers.append((line["peer"], path, value))
+    tables = [(("peer", "figure", "n", "p50", "p95", "worst"), spreads), (("peer", "figure", "value"), numbers)]
+    return "\n\n".join(_table(header, rows) for header, rows in tables if rows)
+
+
+def _leaves(figures: Mapping[str, Any], path: str = "") -> Iterator[tuple[str, Any]]:
+    """Spreads and plain values, with the names on the way to them."""
+    for name, value in figures.items():
+        here = f"{path}, {name}" if path else name
+        if isinstance(value, Mapping) and not {"n", "p50"} <= value.keys():
+            yield from _leaves(value, here)
+        elif isinstance(value, list | tuple):
+            yield here, " / ".join(show(item) for item in value if not isinstance(item, Mapping | list)) or "-"
+        else:
+            yield here, value
 
 
 def _interval(rate: Mapping[str, float] | None) -> str:

@@ -20,7 +20,11 @@ SOAK = {
     "figures": {
         "interruptions": 5000,
         "abort_ms": {"n": 5000, "p50": 12.5, "p95": 30.0, "p99": 41.0, "worst": 60.0},
-        "memory": {"slope_mb_per_h": [0.1, -0.2, 0.4], "by_hour": [{"hour": 1, "mb": 410.0}, {"hour": 2, "mb": 411.0}]},
+        "memory": {
+            "slope_mb_per_h": {"value": 0.1, "low": -0.2, "high": 0.4},
+            "thirds": [1, 2, 3],
+            "by_hour": [{"hour": 1, "mb": 410.0}, {"hour": 2, "mb": 411.0}],
+        },
         "note": "two hours",
     },
     "gates": [{"name": "pages leaked", "count": 1, "limit": 0, "passed": False}],
@@ -52,7 +56,12 @@ def test_an_outcome_of_any_kind_shows_every_figure_gate_and_setting():
 
 
 def test_the_headline_of_an_unknown_evaluation_is_its_first_figures():
-    assert headline(SOAK) == [("interruptions", "5000"), ("abort_ms, p50 / p95", "12 / 30"), ("note", "two hours")]
+    assert headline(SOAK) == [
+        ("interruptions", "5000"),
+        ("abort_ms, p50 / p95", "12 / 30"),
+        ("memory: slope_mb_per_h", "0.1"),
+        ("note", "two hours"),
+    ]
 
 
 def test_the_page_of_a_set_is_complete_in_itself(tmp_path):

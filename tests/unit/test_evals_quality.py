@@ -94,7 +94,7 @@ def test_several_voices_are_judged_apart_and_beside_their_floor(tmp_path, capsys
     figures = json.loads(capsys.readouterr().out.splitlines()[-1])["figures"]
     assert {"echo whole, low", "echo streamed, high", "similarity, whole, low: to streamed"} <= set(figures)
     floor = figures["similarity, whole, high: floor, other people (1)"]
-    assert floor[0] < figures["similarity, whole, high: same voice"][0] == pytest.approx(1)
+    assert floor["value"] < figures["similarity, whole, high: same voice"]["value"] == pytest.approx(1)
 
 
 @pytest.mark.parametrize(("lost", "code"), [(0, 0), (4, 1)])

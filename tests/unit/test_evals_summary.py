@@ -20,3 +20,24 @@ def test_the_page_has_figures_failures_and_what_is_missing(capsys):
     assert "- barge-in, tone, never: missed interruption" in page
     assert "- not run: `latency --peer kokoro`: needs --model-file" in page
     assert "rtf_compute (tone gives none)" in page
+
+
+def test_an_evaluation_that_the_page_does_not_know_is_shown_with_every_figure():
+    figures = {
+        "aligned": {"n": 20, "wasted": {"n": 24, "p50": 2.0, "p95": 8.0, "p99": 8.0, "worst": 9.0}, "thirds": [1, 2]}
+    }
+    surroundings = {
+        "load_average": 1,
+        "packages": {},
+        "date": "today",
+        "commit": "c",
+        "cpu": "x",
+        "cores": 2,
+        "gpu": None,
+    }
+    surroundings |= {"system": "s", "python": "3"}
+    line = {"eval": "soak", "peer": "engine", "figures": figures, "config": {}, "gates": [], "not_measured": []}
+    page = markdown("A run", [line | {"environment": surroundings}], {})
+    assert "## soak" in page
+    assert "| engine | aligned, wasted | 24 | 2 | 8 | 9 |" in page
+    assert "| engine | aligned, thirds | 1 / 2 |" in page
