@@ -3,18 +3,17 @@
 All text of one LLM turn goes into one utterance, so that its sentences share prosody and context, and so that one
 abort() ends all of it:
 
-    LLM turn ─▶ audio context ─▶ Utterance ─▶ _speak() ─▶ 20 ms TTSAudioRawFrame + words ─▶ output transport
+    LLM turn ─▶ audio context ─▶ Turn: Utterance ─▶ 20 ms TTSAudioRawFrame + words ─▶ output transport
     InterruptionFrame ─▶ on_audio_context_interrupted() ─▶ abort(): a flag, nothing is awaited
 """
 
 from __future__ import annotations
 
 import asyncio
-from collections import deque
 from collections.abc import AsyncGenerator
-from typing import Any, cast
+from typing import Any
 
-from pipecat.frames.frames import CancelFrame, EndFrame, Frame, TTSAudioRawFrame
+from pipecat.frames.frames import CancelFrame, EndFrame, Frame, TTSTextFrame
 from pipecat.processors.frame_processor import FrameDirection, FrameProcessorSetup
 from pipecat.services.settings import TTSSettings
 from pipecat.services.tts_service import TTSService
@@ -25,10 +24,9 @@ from pipecat.utils.types import NOT_GIVEN, is_given
 from agent_tts.config import EngineConfig
 from agent_tts.engine import AbortAck, Engine, Utterance
 from agent_tts.errors import AgentTTSError, EngineClosedError, UnknownVoiceError
-from agent_tts.pipecat.translate import AgentTTSSettings, error_frame
-from agent_tts.types import FinishReason, SamplingParams, WordTime
-
-CHUNK_MS = 20
+from agent_tts.pipecat.translate import AgentTTSSettings, TurnFailedFrame, error_frame, sampling_of
+from agent_tts.pipecat.turn import Turn
+from agent_tts.types import FinishReason
 
 
 class AgentTTSService(TTSService):
@@ -81,7 +79,8 @@ class AgentTTSService(TTSService):
         self._owns_engine = engine is None
         self._config = config
         self._word_delay_ms = word_delay_ms
-        self._turns: dict[str, Utterance] = {}
+        self._turns: dict[str, Turn] = {}
+        self._failed: set[str] = set()
         self._reports: set[asyncio.Task[None]] = set()
         self._speaking = asyncio.Lock()
         self._register_event_handler("on_utterance_aborted")
@@ -107,23 +106,27 @@ class AgentTTSService(TTSService):
 
     async def push_frame(self, frame: Frame, direction: FrameDirection = FrameDirection.DOWNSTREAM) -> None:
         """Words travel in line with their audio instead of by the clock, which knows no pause and no underrun."""
+        if isinstance(frame, TurnFailedFrame):
+            self._failed.add(frame.context_id)
+        elif isinstance(frame, TTSTextFrame) and frame.context_id in self._failed:
+            return  # Pipecat takes the text for spoken for which no word times came
         if direction is FrameDirection.DOWNSTREAM:
             frame.pts = None
         await super().push_frame(frame, direction)
 
     def pause(self) -> None:
         """Stop computing what is not heard now. The transport has to hold what it was given already."""
-        for utterance in self._turns.values():
+        for utterance in self._utterances():
             utterance.pause()
 
     def resume(self) -> None:
         """Go on where pause() stopped."""
-        for utterance in self._turns.values():
+        for utterance in self._utterances():
             utterance.resume()
 
     async def stop(self, frame: EndFrame) -> None:
-        for utterance in self._turns.values():
-            utterance.end_text()  # else the base class would wait for text that cannot come any more
+        for turn in list(self._turns.values()):
+            await turn.end_text()  # else the base class would wait for text that cannot come any more
         await super().stop(frame)
 
     async def cancel(self, frame: CancelFrame) -> None:
@@ -158,25 +161,21 @@ class AgentTTSService(TTSService):
         Yields:
             None, or an ErrorFrame when the engine takes no text.
         """
+        turn = self._turns.get(context_id)
         try:
-            utterance = self._turns.get(context_id) or self._open(context_id)
-            utterance.push_text(text)
-            if not self._is_streaming_tokens:
-                utterance.flush()
+            if turn is None:
+                turn = self._open(context_id)
+            turn.push_text(text, flush=not self._is_streaming_tokens)
         except AgentTTSError as error:
-            yield error_frame(error)
+            yield error_frame(error, context_id)
             return
         await self.start_tts_usage_metrics(text)
         yield None
 
     async def flush_audio(self, context_id: str | None = None) -> None:
         """The turn's text is complete."""
-        if context_id is None:
-            return
-        if utterance := self._turns.get(context_id):
-            utterance.end_text()
-        else:
-            await self.remove_audio_context(context_id)  # nothing could be opened for it: run_tts has said why
+        if context_id is not None and (turn := self._turns.get(context_id)):
+            await turn.end_text()
 
     # -- interruption -------------------------------------------------------------------------------------------------
 
@@ -188,12 +187,12 @@ class AgentTTSService(TTSService):
         self._abort(context_id)  # harmless after the end; ends a turn that was given up
 
     def _abort(self, context_id: str) -> None:
-        if utterance := self._turns.pop(context_id, None):
-            ack = utterance.abort()
-            if utterance.metrics is None or utterance.metrics.finish_reason is FinishReason.ABORTED:
-                report = self.create_task(self._report_abort(context_id, ack), name="report_abort")
-                self._reports.add(report)
-                report.add_done_callback(self._reports.discard)
+        self._failed.discard(context_id)
+        turn = self._turns.pop(context_id, None)
+        if turn is not None and (ack := turn.abort()):
+            report = self.create_task(self._report_abort(context_id, ack), name="report_abort")
+            self._reports.add(report)
+            report.add_done_callback(self._reports.discard)
 
     def _abort_all(self) -> None:
         for context_id in list(self._turns):
@@ -204,53 +203,23 @@ class AgentTTSService(TTSService):
         if metrics.finish_reason is FinishReason.ABORTED:
             await self._call_event_handler("on_utterance_aborted", context_id, ack, metrics)
 
-    # -- audio out ----------------------------------------------------------------------------------------------------
+    # -- turns --------------------------------------------------------------------------------------------------------
 
-    def _open(self, context_id: str) -> Utterance:
+    def _open(self, context_id: str) -> Turn:
+        """A new turn. One that the engine refuses is kept too, and takes its text without speaking."""
+        utterance = None
+        try:
+            utterance = self._new_utterance()
+        finally:
+            turn = Turn(self, context_id, utterance, word_delay_ms=self._word_delay_ms)
+            self._turns[context_id] = turn
+        self.create_task(turn.speak(utterance, self._speaking), name="speak")
+        return turn
+
+    def _new_utterance(self) -> Utterance:
         if self._engine is None:
             raise EngineClosedError("the service was not set up")
-        settings = self._settings
-        sampling = SamplingParams(
-            seed=cast("int | None", settings.seed), temperature=cast("float | None", settings.temperature)
-        )
-        utterance = self._engine.utterance(voice=str(settings.voice), sampling=sampling)
-        self._turns[context_id] = utterance
-        self.create_task(self._speak(context_id, utterance), name="speak")
-        return utterance
+        return self._engine.utterance(voice=str(self._settings.voice), sampling=sampling_of(self._settings))
 
-    async def _speak(self, context_id: str, utterance: Utterance) -> None:
-        """Carry the utterance's audio into its audio context until it ends. Turns are carried one after the other."""
-        try:
-            async with self._speaking:
-                num_chunks = await self._carry(context_id, utterance)
-            if utterance.finish_reason is FinishReason.COMPLETED and not num_chunks:
-                # Nothing of it could be spoken. Pipecat would count a context without audio as a failing service.
-                silence = bytes(2 * (utterance.sample_rate * CHUNK_MS // 1000))
-                await self.append_to_audio_context(context_id, self._audio(silence, context_id))
-        except AgentTTSError as error:
-            await self.append_to_audio_context(context_id, error_frame(error))
-        finally:
-            utterance.abort()
-        if self.audio_context_available(context_id):
-            await self.remove_audio_context(context_id)
-
-    async def _carry(self, context_id: str, utterance: Utterance) -> int:
-        """Chunks, and behind each the words that have been heard when it has been played."""
-        num_chunks = 0
-        words: deque[WordTime] = deque()
-        async for chunk in utterance:
-            await self.append_to_audio_context(context_id, self._audio(chunk.pcm.tobytes(), context_id))
-            num_chunks += 1
-            words.extend(chunk.words)
-            heard_ms = chunk.start_ms + CHUNK_MS - self._word_delay_ms
-            while words and words[0].end_ms <= heard_ms:
-                await self._add_word(words.popleft(), context_id)
-        for word in words:
-            await self._add_word(word, context_id)
-        return num_chunks
-
-    async def _add_word(self, word: WordTime, context_id: str) -> None:
-        await self.add_word_timestamps([(word.text, word.end_ms / 1000)], context_id)
-
-    def _audio(self, pcm: bytes, context_id: str) -> TTSAudioRawFrame:
-        return TTSAudioRawFrame(pcm, self.sample_rate, 1, context_id=context_id)
+    def _utterances(self) -> list[Utterance]:
+        return [turn.utterance for turn in self._turns.values() if turn.utterance is not None]

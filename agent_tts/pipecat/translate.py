@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from typing import cast
 
 from pipecat.frames.frames import ErrorFrame
 from pipecat.services.settings import TTSSettings
@@ -10,6 +11,7 @@ from pipecat.utils.errors import ErrorCategory
 from pipecat.utils.types import NOT_GIVEN, NotGiven
 
 from agent_tts.errors import AgentTTSError, EngineClosedError, UnknownVoiceError, VoiceError
+from agent_tts.types import SamplingParams
 
 
 @dataclass
@@ -25,8 +27,26 @@ class AgentTTSSettings(TTSSettings):
     temperature: float | NotGiven | None = field(default_factory=lambda: NOT_GIVEN)
 
 
-def error_frame(error: AgentTTSError) -> ErrorFrame:
+def sampling_of(settings: AgentTTSSettings) -> SamplingParams:
+    """Of settings that are complete."""
+    return SamplingParams(
+        seed=cast("int | None", settings.seed), temperature=cast("float | None", settings.temperature)
+    )
+
+
+@dataclass
+class TurnFailedFrame(ErrorFrame):
+    """An error after which nothing more of a turn is spoken.
+
+    Parameters:
+        context_id: The turn.
+    """
+
+    context_id: str = ""
+
+
+def error_frame(error: AgentTTSError, context_id: str) -> TurnFailedFrame:
     """Ours in Pipecat's words. A closed engine stays closed: Pipecat gives such a service no more work."""
     permanent = isinstance(error, EngineClosedError | UnknownVoiceError | VoiceError)
     category = ErrorCategory.INVALID_REQUEST if permanent else ErrorCategory.SERVER
-    return ErrorFrame(error=str(error), exception=error, category=category)
+    return TurnFailedFrame(error=str(error), exception=error, category=category, context_id=context_id)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import itertools
 import threading
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from contextlib import asynccontextmanager
@@ -13,6 +14,7 @@ pipecat = pytest.importorskip("pipecat")
 
 from pipecat.frames.frames import (  # noqa: E402
     AggregatedTextFrame,
+    ErrorFrame,
     Frame,
     InterruptionFrame,
     LLMFullResponseEndFrame,
@@ -26,9 +28,12 @@ from pipecat.frames.frames import (  # noqa: E402
     TTSTextFrame,
     TTSUpdateSettingsFrame,
 )
+from pipecat.pipeline.pipeline import Pipeline  # noqa: E402
 from pipecat.pipeline.worker import PipelineParams  # noqa: E402
+from pipecat.processors.aggregators.llm_context import LLMContext  # noqa: E402
+from pipecat.processors.aggregators.llm_response_universal import LLMContextAggregatorPair  # noqa: E402
 from pipecat.services.tts_service import TextAggregationMode  # noqa: E402
-from pipecat.tests.utils import run_test  # noqa: E402
+from pipecat.tests.utils import SleepFrame, run_test  # noqa: E402
 
 from agent_tts.config import EngineConfig  # noqa: E402
 from agent_tts.engine import Engine  # noqa: E402
@@ -187,6 +192,44 @@ def test_a_slow_engine_is_waited_for() -> None:
             frames = await down(service, turn("Patience."))
         assert words(frames) == ["Patience."]
         assert len(of(frames, TTSStoppedFrame)) == 1
+
+    run(story)
+
+
+def fails_after(frames: int) -> ToneRunner:
+    """A model that fails once, in the middle of the first reply."""
+    seen = itertools.count()
+    return ToneRunner(fail_on=lambda row: next(seen) == frames)
+
+
+@pytest.mark.parametrize("mode", [TextAggregationMode.SENTENCE, TextAggregationMode.TOKEN])
+def test_a_model_that_fails_in_a_turn_leaves_in_the_context_what_was_heard(mode: TextAggregationMode) -> None:
+    """Pipecat takes the rest of a context without word times for spoken, and the caller's next words answer nothing."""
+
+    async def story() -> None:
+        async with tone_engine(fails_after(2 * 4 + 1)) as engine:
+            service = AgentTTSService(engine=engine, text_aggregation_mode=mode)
+            context = LLMContext()
+            assistant = LLMContextAggregatorPair(context).assistant()
+            first = [*turn("One two three four. ", "And more of it. ", "And more.")]
+            _, up = await run_test(
+                Pipeline([service, assistant]), frames_to_send=[*first, SleepFrame(0.2), *turn("Well again.")]
+            )
+        said = [message["content"] for message in context.messages]
+        assert said == ["One two", "Well again."]
+        assert len(of(up, ErrorFrame)) == 1, "one word about it, not one for each sentence"
+
+    run(story)
+
+
+def test_a_turn_that_the_engine_refused_is_one_error_and_no_word_in_the_context() -> None:
+    async def story() -> None:
+        async with tone_engine(max_waiting=1) as engine, engine.utterance():
+            received, up = await run_test(
+                AgentTTSService(engine=engine), frames_to_send=turn("No room. ", "Still none.")
+            )
+        assert words(received) == []
+        assert len([frame for frame in of(up, ErrorFrame) if "max_waiting" in frame.error]) == 1
 
     run(story)
 
