@@ -80,6 +80,8 @@ class ReplyLatency:
     ttfa_planned_ms: float | None
     leading_silence_ms: float | None
     text_lag_ms: float | None
+    e2e_ms: float | None
+    connect_ms: float | None
     gap_p50_ms: float | None
     gap_p95_ms: float | None
     gap_max_ms: float | None
@@ -149,6 +151,8 @@ def latency(record: ReplyRecord) -> ReplyLatency:
         ttfa_planned_ms=_since_ms(record.planned_s, playable),
         leading_silence_ms=onset_ms(record.pcm, record.sample_rate),
         text_lag_ms=_since_ms(record.last_text_s, last_s),
+        e2e_ms=_since_ms(begin, last_s),
+        connect_ms=record.engine.get("connect_ms"),
         gap_p50_ms=nearest_rank(gap_ms, 0.50),
         gap_p95_ms=nearest_rank(gap_ms, 0.95),
         gap_max_ms=max(gap_ms, default=None),

@@ -10,6 +10,7 @@ in the adapters of today. abort() closes it: the protocol has no message for tha
 from __future__ import annotations
 
 import asyncio
+import time
 from collections.abc import AsyncIterator
 from typing import Any
 
@@ -92,7 +93,7 @@ class FishLiveReply(QuietReply):
         self._text: asyncio.Queue[str | None] = asyncio.Queue()
         self._aborted = asyncio.Event()
         self._closed = asyncio.Event()
-        self._socket: Any = None
+        self._connect_ms: float | None = None
 
     def push_text(self, text: str) -> None:
         self.text += text
@@ -105,12 +106,17 @@ class FishLiveReply(QuietReply):
         self._aborted.set()
         self._text.put_nowait(None)
 
+    def facts(self) -> dict[str, float | int | None]:
+        return super().facts() | {"connect_ms": self._connect_ms}
+
     async def released(self) -> None:
         """The connection is closed; what the server still does is unknown."""
         await self._closed.wait()
 
     async def __aiter__(self) -> AsyncIterator[Piece]:
+        started = time.perf_counter()
         socket = await self._peer.connect()
+        self._connect_ms = 1000 * (time.perf_counter() - started)
         sending = asyncio.create_task(self._send(socket))
         closing = asyncio.create_task(self._close_on_abort(socket))
         stream = PcmStream()

@@ -99,6 +99,8 @@ def test_every_clock_of_a_reply_starts_and_stops_where_it_says():
     assert figures.leading_silence_ms == pytest.approx(30, abs=1)
     assert figures.ttfa_audible_ms == pytest.approx(85, abs=1)
     assert figures.text_lag_ms == pytest.approx(-40)
+    assert figures.e2e_ms == pytest.approx(60)
+    assert figures.connect_ms is None
     assert figures.gap_max_ms == pytest.approx(15)
     assert figures.rtf_wall == pytest.approx(60 / 400)
     assert figures.underruns == 0

@@ -301,6 +301,7 @@ async def test_a_live_server_is_fed_as_the_llm_writes(live_server):
     await peer.close()
     assert defect(record) is None
     assert record.audio_ms == pytest.approx(60 * len("Hello there. And more."), abs=1)
+    assert record.engine["connect_ms"] > 0, "inside TTFA, and a figure of its own"
     assert events[1:] == ["start", "text", "text", "flush", "text", "text", "flush", "stop", "closed"]
 
 
