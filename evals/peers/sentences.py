@@ -1,8 +1,8 @@
 """Peers that speak one whole sentence at a time with a blocking library: hibari, Piper, Kokoro, espeak-ng.
 
-Text is cut into sentences as it comes; one worker thread per peer speaks them in order, as these libraries are used in
-agents today. abort() drops the sentences not begun; the one in work is computed to its end and thrown away, and
-released() says when that was.
+Text is cut into sentences as it comes; one worker thread per peer speaks them in order and ahead of playout, as these
+libraries are used in agents today. abort() drops the sentences not begun; the one in work is computed to its end and
+thrown away, and released() says when that was.
 """
 
 from __future__ import annotations
@@ -10,11 +10,14 @@ from __future__ import annotations
 import asyncio
 import time
 from abc import ABC, abstractmethod
-from collections.abc import AsyncIterator
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import AsyncIterator, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
 
 from evals.peers.base import Abilities, Pcm, PeerUnavailableError, Piece, QuietReply
 from evals.peers.cutting import SentenceCutter
+
+Job = asyncio.Future[tuple[Pcm, float]]
+"""One sentence on the worker thread: its audio, and how long it computed, s."""
 
 BY_SENTENCE = Abilities(
     text="sentences",
@@ -39,6 +42,7 @@ class SentencePeer(ABC):
     def __init__(self) -> None:
         self._worker = ThreadPoolExecutor(1, thread_name_prefix=f"peer-{self.name}")
         self._expected: list[str] = []
+        self._work: dict[Job, Future[tuple[Pcm, float]]] = {}
 
     @abstractmethod
     def load(self) -> None:
@@ -71,9 +75,20 @@ class SentencePeer(ABC):
     def pages_leaked(self) -> int | None:
         return None
 
-    def submit(self, sentence: str, voice: str) -> asyncio.Future[tuple[Pcm, float]]:
+    def submit(self, sentence: str, voice: str) -> Job:
         """Speak on the worker thread; also says how long it computed, s."""
-        return asyncio.get_running_loop().run_in_executor(self._worker, self._timed, sentence, voice)
+        work = self._worker.submit(self._timed, sentence, voice)
+        job = asyncio.wrap_future(work)
+        self._work[job] = work
+        job.add_done_callback(lambda done: self._work.pop(done, None))
+        return job
+
+    def drop(self, jobs: Sequence[Job]) -> None:
+        """Forget those that have not begun."""
+        for job in jobs:
+            work = self._work.get(job)
+            if work is not None and work.cancel():
+                job.cancel()
 
     def _timed(self, sentence: str, voice: str) -> tuple[Pcm, float]:
         started = time.perf_counter()
@@ -82,57 +97,79 @@ class SentencePeer(ABC):
 
 
 class SentenceReply(QuietReply):
-    """One turn: sentences in, one Piece per sentence out."""
+    """One turn: sentences in, one Piece per sentence out. Each is begun once it is known and the worker is free."""
 
     def __init__(self, peer: SentencePeer, voice: str) -> None:
         super().__init__()
         self._peer = peer
         self._voice = voice
-        self._delivered_ms = 0.0
         self._cutter = SentenceCutter()
-        self._sentences: asyncio.Queue[str | None] = asyncio.Queue()
-        self._in_work: asyncio.Future[tuple[Pcm, float]] | None = None
+        self._jobs: asyncio.Queue[Job | None] = asyncio.Queue()
+        self._begun: list[Job] = []
+        self._made: list[tuple[str, float]] = []
         self._aborted = False
         self._compute_s = 0.0
+        self._delivered_ms = 0.0
 
     def push_text(self, text: str) -> None:
         self.text += text
-        for sentence in self._cutter.push(text):
-            self._sentences.put_nowait(sentence)
+        self._submit(self._cutter.push(text))
 
     def end_text(self) -> None:
-        for sentence in self._cutter.rest():
-            self._sentences.put_nowait(sentence)
-        self._sentences.put_nowait(None)
+        self._submit(self._cutter.rest())
+        self._jobs.put_nowait(None)
 
-    async def __aiter__(self) -> AsyncIterator[Piece]:
-        while not self._aborted and (sentence := await self._sentences.get()) is not None:
-            self._in_work = self._peer.submit(sentence, self._voice)
-            self._in_work.add_done_callback(self._count)  # also when nobody waits for it any more
-            pcm, _ = await asyncio.shield(self._in_work)
-            if self._aborted:
-                return
-            self._delivered_ms += self._ms(pcm)
-            yield Piece(pcm)
+    def _submit(self, sentences: list[str]) -> None:
+        for sentence in [] if self._aborted else sentences:
+            job = self._peer.submit(sentence, self._voice)
+            job.add_done_callback(lambda done, said=sentence: self._count(said, done))
+            self._begun.append(job)
+            self._jobs.put_nowait(job)
 
-    def _count(self, done: asyncio.Future[tuple[Pcm, float]]) -> None:
+    def _count(self, sentence: str, done: Job) -> None:
+        """Also of what nobody waits for any more."""
         if done.cancelled() or done.exception() is not None:
             return
         pcm, compute_s = done.result()
         self._compute_s += compute_s
         self.generated_ms += self._ms(pcm)
+        self._made.append((sentence, self._ms(pcm)))
 
-    def _ms(self, pcm: Pcm) -> float:
-        return 1000 * len(pcm) / self._peer.sample_rate
+    async def __aiter__(self) -> AsyncIterator[Piece]:
+        while not self._aborted and (job := await self._jobs.get()) is not None:
+            # The worker computes on whatever becomes of who waits here.
+            await asyncio.wait([job])
+            if self._aborted:
+                return
+            pcm, _ = job.result()
+            self._delivered_ms += self._ms(pcm)
+            yield Piece(pcm)
 
     def abort(self) -> None:
         self._aborted = True
-        self._sentences.put_nowait(None)
+        self._peer.drop(self._begun)
+        self._jobs.put_nowait(None)
 
     async def released(self) -> None:
-        if self._in_work is not None:
-            await asyncio.wait([self._in_work])
+        """The sentence in work has been computed to its end."""
+        if left := [job for job in self._begun if not job.done()]:
+            await asyncio.wait(left)
+
+    def heard_text(self, played_ms: float) -> str:
+        """Whole sentences by the length of their audio, and of the one that sounds a share, cut at a word."""
+        heard = ""
+        for sentence, made_ms in self._made:
+            if played_ms >= made_ms:
+                heard, played_ms = f"{heard} {sentence}", played_ms - made_ms
+                continue
+            cut = sentence[: int(len(sentence) * max(0.0, played_ms) / made_ms)]
+            heard += " " + cut[: cut.rfind(" ") + 1]
+            break
+        return heard.strip()
 
     def facts(self) -> dict[str, float | int | None]:
         rtf = 1000 * self._compute_s / self.generated_ms if self.generated_ms else None
         return {"generated_ms": self.generated_ms, "delivered_ms": self._delivered_ms, "rtf_compute": rtf}
+
+    def _ms(self, pcm: Pcm) -> float:
+        return 1000 * len(pcm) / self._peer.sample_rate

@@ -157,33 +157,59 @@ def test_a_tone_speaks_every_word_and_times_it():
 
 
 class Beeper(SentencePeer):
-    """A library that speaks one sentence at a time: 60 ms a character."""
+    """A library that speaks one sentence at a time, 60 ms a character, and only so many of them."""
 
     name = "beeper"
 
     def load(self) -> None:
         self.spoken: list[str] = []
-        self.begun, self.may_end = threading.Event(), threading.Event()
-        self.may_end.set()
+        self.may_end = threading.Semaphore(1_000)
+        self.begun = threading.Semaphore(0)
 
     def speak(self, sentence: str, voice: str) -> np.ndarray:
         self.spoken.append(sentence)
-        self.begun.set()
-        self.may_end.wait()
+        self.begun.release()
+        self.may_end.acquire()
         return np.frombuffer(tone_bytes(60 * len(sentence)), np.int16)
 
 
-async def test_a_library_is_asked_sentence_by_sentence_and_not_after_an_abort():
+async def test_a_library_works_ahead_and_an_abort_stops_it_after_the_sentence_in_work():
     peer = Beeper()
     await peer.open()
+    peer.may_end = threading.Semaphore(1)
     reply = peer.reply()
     reply.push_text("One here. Two here. Three here. ")
     reply.end_text()
+    pieces = 0
     async for _ in reply:
+        pieces += 1
+        for _ in range(2):
+            await asyncio.to_thread(peer.begun.acquire)
         reply.abort()
+    peer.may_end.release(9)
     await reply.released()
-    assert peer.spoken == ["One here."]
+    await asyncio.sleep(0)
+    assert pieces == 1
+    assert peer.spoken == ["One here.", "Two here."]
+    facts = reply.facts()
+    assert (facts["generated_ms"], facts["delivered_ms"]) == (2 * 60 * len("One here."), 60 * len("One here."))
+    await peer.close()
+
+
+async def test_what_was_heard_of_a_library_is_told_by_the_length_of_its_sentences():
+    peer = Beeper()
+    await peer.open()
+    reply = peer.reply()
+    reply.push_text("One here. And two more. ")
+    reply.end_text()
+    async for _ in reply:
+        pass
+    first_ms = 60 * len("One here.")
     assert reply.heard_text(0) == ""
+    assert reply.heard_text(first_ms - 1) == "One"
+    assert reply.heard_text(first_ms) == "One here."
+    assert reply.heard_text(first_ms + 60 * len("And two ")) == "One here. And two"
+    assert reply.heard_text(60_000) == "One here. And two more."
     await peer.close()
 
 
@@ -316,24 +342,6 @@ async def test_a_live_connection_is_closed_by_an_abort(live_server):
     await asyncio.wait_for(reply.released(), 5)
     await peer.close()
     assert "stop" not in events
-
-
-async def test_what_was_computed_after_an_abort_is_counted_too():
-    peer = Beeper()
-    await peer.open()
-    peer.may_end.clear()
-    reply = peer.reply()
-    reply.push_text("One here. ")
-    taking = asyncio.create_task(anext(aiter(reply)))
-    await asyncio.to_thread(peer.begun.wait)
-    reply.abort()
-    taking.cancel()
-    peer.may_end.set()
-    await reply.released()
-    await asyncio.sleep(0)
-    facts = reply.facts()
-    assert (facts["generated_ms"], facts["delivered_ms"]) == (60 * len("One here."), 0)
-    await peer.close()
 
 
 async def test_a_voice_that_a_library_lacks_is_refused_before_anything_is_spoken():
