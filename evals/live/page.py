@@ -10,7 +10,7 @@ import asyncio
 import itertools
 import json
 import time
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -137,7 +137,7 @@ async def page_server(line: PageLine, more: dict[str, Path]) -> AsyncIterator[st
     app = web.Application()
     app.router.add_get("/line", line.serve)
     for name, path in more.items():
-        app.router.add_get(f"/{name}", lambda request, path=path: _file(path))
+        app.router.add_get(f"/{name}", _file(path))
     app.router.add_static("/", WEB)
     runner = web.AppRunner(app, shutdown_timeout=1.0)
     await runner.setup()
@@ -148,8 +148,11 @@ async def page_server(line: PageLine, more: dict[str, Path]) -> AsyncIterator[st
         await runner.cleanup()
 
 
-async def _file(path: Path) -> web.FileResponse:
-    return web.FileResponse(path)
+def _file(path: Path) -> Callable[[web.Request], Awaitable[web.FileResponse]]:
+    async def serve(request: web.Request) -> web.FileResponse:
+        return web.FileResponse(path)
+
+    return serve
 
 
 @asynccontextmanager

@@ -14,8 +14,7 @@ from urllib.parse import urlencode
 import yaml
 
 from agents.demo.models import whisper_model
-from agents.demo.processes import ROOT, accepts_connections, free_port, running
-from agents.demo_livekit.server import engine_process
+from agents.demo.processes import ROOT, accepts_connections, engine_process, free_port, running
 from agents.pipecat_agent import CONFIG_FILE
 from evals.live.line import Setting
 from evals.live.page import PageLine, page_line, page_server
@@ -51,7 +50,7 @@ def agent_config(setting: Setting, engine: str) -> Path:
     """The agent's own config file, but for what a measurement wants different."""
     values = yaml.safe_load(CONFIG_FILE.read_text(encoding="utf-8"))
     values |= {"barge_in": setting.preset, "model": engine}
-    values["llm"] |= {"base_url": setting.llm_url, "api_key": "none", "max_tokens": 1000}
+    values["llm"] |= {"base_url": setting.llm_url, "max_tokens": 1000}
     values["stt"]["model"] = whisper_model(values["stt"]["model"], ROOT / ".cache" / "models")
     path = setting.folder / "agent.yaml"
     path.write_text(yaml.safe_dump(values), encoding="utf-8")

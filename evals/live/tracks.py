@@ -48,7 +48,7 @@ def recording(
     mouth: Sequence[Frame], mouth_s: npt.NDArray[np.float64], ear: Sequence[Frame], ear_s: npt.NDArray[np.float64]
 ) -> Tracks:
     """Lay both out on one clock, each frame where it began to sound."""
-    begin_s = min(at_s[0] for at_s in (mouth_s, ear_s) if len(at_s))
+    begin_s = min(float(at_s[0]) for at_s in (mouth_s, ear_s) if len(at_s))
     laid = [_laid_out(mouth, mouth_s - begin_s), _laid_out(ear, ear_s - begin_s)]
     length = max(map(len, laid))
     return Tracks(begin_s, *(np.pad(pcm, (0, length - len(pcm))) for pcm in laid))
