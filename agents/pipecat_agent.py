@@ -1,9 +1,9 @@
 """A voice agent on Pipecat that stops when you talk: WebRTC, Silero VAD, faster-whisper, an OpenAI endpoint, our voice.
 
-    python -m agents.pipecat_agent              then open http://127.0.0.1:7860 and talk
+    OPENAI_API_KEY=... python -m agents.pipecat_agent              then open http://127.0.0.1:7860 and talk
     python -m agents.pipecat_agent --config my.yaml --port 8000
 
-Everything is set in configs/agents/pipecat.yaml. `make demo` calls this agent from a second process.
+Needs agent-tts[demo]. Everything is set in configs/agents/pipecat.yaml. `make demo` calls this agent from a second process.
 """
 
 from __future__ import annotations
@@ -11,6 +11,7 @@ from __future__ import annotations
 import argparse
 import asyncio
 import json
+import os
 import time
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
@@ -221,14 +222,14 @@ def _llm(config: AgentConfig) -> OpenAILLMService:
         temperature=config.llm.temperature,
         max_tokens=config.llm.max_tokens,
     )
-    return OpenAILLMService(api_key=config.llm.api_key, base_url=config.llm.base_url, settings=settings)
+    key = config.llm.api_key or os.environ.get("OPENAI_API_KEY") or "none"  # an endpoint of one's own may need none
+    return OpenAILLMService(api_key=key, base_url=config.llm.base_url, settings=settings)
 
 
 def hear_at_once(connection: SmallWebRTCConnection) -> None:
     """aiortc holds the caller's last 80 ms back, for smooth playing. Nobody plays it here; order needs one packet."""
     for receiver in connection.pc.getReceivers():
-        buffer = getattr(receiver, "_RTCRtpReceiver__jitter_buffer", None)
-        if hasattr(buffer, "_prefetch"):
+        if hasattr(buffer := getattr(receiver, "_RTCRtpReceiver__jitter_buffer", None), "_prefetch"):
             buffer._prefetch = 1
 
 
@@ -289,6 +290,8 @@ def main() -> None:
     parser.add_argument("--port", type=int, default=7860)
     arguments = parser.parse_args()
     config = agent_config(load_yaml(arguments.config), where=arguments.config)
+    if not (config.llm.base_url or config.llm.api_key or os.environ.get("OPENAI_API_KEY")):
+        parser.error(f"no language model: set OPENAI_API_KEY, or llm.base_url in {arguments.config}")
     asyncio.run(serve(config, arguments.host, arguments.port))
 
 

@@ -1,4 +1,4 @@
-"""Processes that a call needs beside it: started, waited for, and ended. Knows nothing of what they do."""
+"""Processes that a call needs beside it: started, waited for, and ended. Knows nothing of calls."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ import asyncio
 import contextlib
 import signal
 import socket
+import sys
 from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
 from pathlib import Path
@@ -13,6 +14,7 @@ from pathlib import Path
 ROOT = Path(__file__).resolve().parents[2]
 START_TIMEOUT_S = 120.0
 STOP_TIMEOUT_S = 2.0
+SERVE = "import sys; from agent_tts.cli import main; sys.exit(main())"
 
 
 @asynccontextmanager
@@ -31,6 +33,22 @@ async def running(
                 process.send_signal(sent)
             with contextlib.suppress(TimeoutError):
                 await asyncio.wait_for(process.wait(), STOP_TIMEOUT_S)
+
+
+@asynccontextmanager
+async def engine_process(folder: Path) -> AsyncIterator[str]:
+    """Our engine in a process of its own. Yields its address, for AGENT_TTS_ENGINE."""
+    path = folder / "engine.sock"
+    command = [sys.executable, "-c", SERVE, "serve", "--socket", str(path)]
+    async with running(command, folder / "engine.log") as process:
+        async with asyncio.timeout(START_TIMEOUT_S):
+            while not await asyncio.to_thread(path.is_socket):
+                if process.returncode is not None:
+                    raise RuntimeError(
+                        f"the engine ended with status {process.returncode}; see {folder / 'engine.log'}"
+                    )
+                await asyncio.sleep(0.1)
+        yield f"unix://{path}"
 
 
 async def accepts_connections(port: int) -> None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import os
 import secrets
 import shutil
@@ -18,7 +17,7 @@ from typing import Any
 import yaml
 from livekit import api
 
-from agents.demo.processes import ROOT, START_TIMEOUT_S, accepts_connections, free_port, logs, running
+from agents.demo.processes import ROOT, accepts_connections, engine_process, free_port, logs, running
 
 VERSION = "v1.13.5"
 CONFIG_FILE = ROOT / "configs" / "agents" / "livekit.yaml"
@@ -29,7 +28,6 @@ HOW_TO_GET = (
     "https://github.com/livekit/livekit on PATH or name it in LIVEKIT_SERVER, "
     "or set LIVEKIT_URL, LIVEKIT_API_KEY and LIVEKIT_API_SECRET to a server that runs."
 )
-SERVE = "import sys; from agent_tts.cli import main; sys.exit(main())"
 
 # Loopback only. The STUN address answers nothing: with an empty list the server would hand out public ones.
 CONFIG = """
@@ -99,22 +97,6 @@ async def livekit_server(folder: Path) -> AsyncIterator[RoomAccess]:
     async with running([str(binary), "--config", str(config)], folder / "livekit-server.log"):
         await accepts_connections(port)
         yield RoomAccess(f"ws://127.0.0.1:{port}", "devkey", secret)
-
-
-@asynccontextmanager
-async def engine_process(folder: Path) -> AsyncIterator[str]:
-    """Our engine in a process of its own. Yields its address, for AGENT_TTS_ENGINE."""
-    path = folder / "engine.sock"
-    command = [sys.executable, "-c", SERVE, "serve", "--socket", str(path)]
-    async with running(command, folder / "engine.log") as process:
-        async with asyncio.timeout(START_TIMEOUT_S):
-            while not await asyncio.to_thread(path.is_socket):
-                if process.returncode is not None:
-                    raise RuntimeError(
-                        f"the engine ended with status {process.returncode}; see {folder / 'engine.log'}"
-                    )
-                await asyncio.sleep(0.1)
-        yield f"unix://{path}"
 
 
 @asynccontextmanager
