@@ -96,8 +96,10 @@ def _open_shards(folder: Path) -> tuple[dict[str, GetTensor], tuple[str, ...]]:
     if not (folder / INDEX).exists():
         return tensor_files.open_safetensors(folder / "model.safetensors"), ("model.safetensors",)
     weight_map = tensor_files.read_json(folder / INDEX).get("weight_map")
-    if not isinstance(weight_map, dict):
+    if not isinstance(weight_map, dict) or not weight_map:
         raise CheckpointError(f"{folder / INDEX} has no weight_map (tensor name -> file).")
+    if strangers := [shard for shard in weight_map.values() if not isinstance(shard, str)]:
+        raise CheckpointError(f"{folder / INDEX} names {strangers[0]!r}; a file beside it is expected.")
     readers: dict[str, GetTensor] = {}
     shards = sorted(set(weight_map.values()))
     for shard in shards:

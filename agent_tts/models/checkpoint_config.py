@@ -103,6 +103,13 @@ class _Section:
             raise CheckpointError(f"{self._where}: {key} must be of type {kind.__name__}, found {found}.")
         return value
 
+    def size(self, key: str) -> int:
+        """A number of something: 1 or more."""
+        value: int = self.take(key)
+        if value < 1:
+            raise CheckpointError(f"{self._where}: {key} is {value}; 1 or more is expected.")
+        return value
+
     def finish(self) -> None:
         for key, value in self._values.items():
             if key in REQUIRED and key not in self._taken and value != REQUIRED[key]:
@@ -111,14 +118,14 @@ class _Section:
                 raise CheckpointError(unknown_key(key, sorted(self._taken), where=self._where))
 
     def transformer(self, prefix: str = "", *, rope_base: float | None = None, eps: float | None = None) -> Any:
-        layers = self.take("n_fast_layer" if prefix else "n_layer")
+        layers = self.size("n_fast_layer" if prefix else "n_layer")
         return TransformerConfig(
             num_layers=layers,
-            dim=self.take(f"{prefix}dim"),
-            num_heads=self.take(f"{prefix}n_head"),
-            num_kv_heads=self.take(f"{prefix}n_local_heads"),
-            head_dim=self.take(f"{prefix}head_dim"),
-            ffn_dim=self.take(f"{prefix}intermediate_size"),
+            dim=self.size(f"{prefix}dim"),
+            num_heads=self.size(f"{prefix}n_head"),
+            num_kv_heads=self.size(f"{prefix}n_local_heads"),
+            head_dim=self.size(f"{prefix}head_dim"),
+            ffn_dim=self.size(f"{prefix}intermediate_size"),
             rope_base=float(self.take("rope_base", float) if rope_base is None else rope_base),
             norm_eps=float(self.take("norm_eps", float) if eps is None else eps),
             qk_norm=self.take(f"{prefix}attention_qk_norm", bool, False),
@@ -137,12 +144,12 @@ def _s2_config(data: dict[str, Any], where: str) -> ModelConfig:
         layout="fish_qwen3_omni",
         slow=slow,
         fast=fast,
-        num_codebooks=audio.take("num_codebooks"),
-        codebook_size=audio.take("vocab_size"),
+        num_codebooks=audio.size("num_codebooks"),
+        codebook_size=audio.size("vocab_size"),
         sample_rate=SAMPLE_RATE,
         frame_samples=FRAME_SAMPLES,
-        vocab_size=text.take("vocab_size"),
-        max_seq_len=text.take("max_seq_len"),
+        vocab_size=text.size("vocab_size"),
+        max_seq_len=text.size("max_seq_len"),
         semantic_begin_id=top.take("semantic_start_token_id"),
         semantic_end_id=top.take("semantic_end_token_id"),
         im_end_id=top.take("eos_token_id"),
@@ -162,25 +169,26 @@ def _s1_config(data: dict[str, Any], special: dict[str, Any], where: str) -> Mod
     flat = _Section(data, where)
     slow: TransformerConfig = flat.transformer()
     fast: TransformerConfig = flat.transformer("fast_", rope_base=slow.rope_base, eps=slow.norm_eps)
-    semantic = sorted(value for token, value in special.items() if re.fullmatch(r"<\|semantic:\d+\|>", token))
-    if "<|im_end|>" not in special or not semantic or semantic[-1] - semantic[0] + 1 != len(semantic):
+    ids = {token: value for token, value in special.items() if type(value) is int}
+    semantic = sorted(value for token, value in ids.items() if re.fullmatch(r"<\|semantic:\d+\|>", token))
+    if "<|im_end|>" not in ids or not semantic or semantic[-1] - semantic[0] + 1 != len(semantic):
         raise CheckpointError(
             f"{where}: special_tokens.json beside it must name <|im_end|> and <|semantic:N|> with ids without a gap."
         )
-    codebook_size = flat.take("codebook_size")
+    codebook_size = flat.size("codebook_size")
     config = ModelConfig(
         layout="dual_ar",
         slow=slow,
         fast=fast,
-        num_codebooks=flat.take("num_codebooks"),
+        num_codebooks=flat.size("num_codebooks"),
         codebook_size=codebook_size,
         sample_rate=SAMPLE_RATE,
         frame_samples=FRAME_SAMPLES,
-        vocab_size=flat.take("vocab_size"),
-        max_seq_len=flat.take("max_seq_len"),
+        vocab_size=flat.size("vocab_size"),
+        max_seq_len=flat.size("max_seq_len"),
         semantic_begin_id=semantic[0],
         semantic_end_id=semantic[-1],
-        im_end_id=special["<|im_end|>"],
+        im_end_id=ids["<|im_end|>"],
         tie_word_embeddings=flat.take("tie_word_embeddings", bool, True),
         scale_codebook_embeddings=flat.take("scale_codebook_embeddings", bool, False),
         norm_fast_input=flat.take("norm_fastlayer_input", bool, False),

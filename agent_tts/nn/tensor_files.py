@@ -82,9 +82,9 @@ def _check_safetensors_length(path: Path) -> None:
             raise CheckpointError(f"{path} is cut off: {actual} bytes, its header alone needs {8 + header_size}.")
         try:
             header = json.loads(file.read(header_size))
-        except ValueError as error:
+            ends = [int(entry["data_offsets"][1]) for name, entry in header.items() if name != "__metadata__"]
+        except (ValueError, TypeError, AttributeError, LookupError) as error:
             raise CheckpointError(f"{path} has a damaged header ({error}); download it again.") from error
-    ends = [entry["data_offsets"][1] for name, entry in header.items() if name != "__metadata__"]
     expected = 8 + header_size + max(ends, default=0)
     if actual != expected:
         raise CheckpointError(f"{path} is {actual} bytes, its header describes {expected}; download it again.")

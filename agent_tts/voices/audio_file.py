@@ -15,6 +15,8 @@ from agent_tts.errors import ReferenceAudioError
 
 MAX_BYTES = 200 * 2**20
 """A minute of 8 channels in 32 bits at 96 kHz fits; anything longer is refused anyway."""
+MAX_WIDTH = 4
+"""Bytes of one sample."""
 
 FloatSamples = npt.NDArray[np.float32]
 
@@ -65,9 +67,11 @@ def _decode(data: bytes, source: str) -> tuple[FloatSamples, int]:
     try:
         with wave.open(io.BytesIO(data), "rb") as file:
             width, channels, rate = file.getsampwidth(), file.getnchannels(), file.getframerate()
-            return _pcm(file.readframes(file.getnframes()), width, channels), rate
+            if width <= MAX_WIDTH:
+                return _pcm(file.readframes(file.getnframes()), width, channels), rate
     except (wave.Error, EOFError):
-        return _decode_other(data, source)
+        pass  # a format that is not plain PCM
+    return _decode_other(data, source)
 
 
 def _pcm(data: bytes, width: int, channels: int) -> FloatSamples:

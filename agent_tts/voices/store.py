@@ -145,7 +145,11 @@ class VoiceStore:
     def _write_content(self, content: VoiceContent) -> None:
         target = self._content / content.content_hash
         if target.is_dir():
-            return
+            try:
+                self._read_content(content.content_hash)
+                return
+            except VoiceFileError:
+                shutil.rmtree(target)  # damaged: its name says what it should hold, and that is here
         data = _codes_bytes(content.codes)
         codec = {name: getattr(content.codec, name) for name in CodecIdentity.__dataclass_fields__}
         head = {

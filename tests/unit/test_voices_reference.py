@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import struct
 from pathlib import Path
 
 import numpy as np
@@ -174,6 +175,15 @@ def test_what_is_no_audio_is_an_error_of_ours(tmp_path: Path, data: bytes):
     (tmp_path / "in.wav").write_bytes(data)
     with pytest.raises(ReferenceAudioError, match=r"in\.wav"):
         read_recording(tmp_path / "in.wav")
+
+
+@pytest.mark.parametrize("bits", [0, 40, 64])
+def test_a_wav_of_a_width_that_nobody_records_is_an_error_of_ours(tmp_path: Path, bits: int):
+    size = 3 * max(1, bits // 8)
+    head = struct.pack("<4sI4s4sIHHIIHH", b"RIFF", 36 + size, b"WAVE", b"fmt ", 16, 1, 1, 16_000, 16_000, 1, bits)
+    (tmp_path / "a.wav").write_bytes(head + struct.pack("<4sI", b"data", size) + bytes(size))
+    with pytest.raises(ReferenceAudioError, match=r"read as audio|plain PCM"):
+        read_recording(tmp_path / "a.wav")
 
 
 def test_a_missing_file_and_an_empty_recording_are_errors_of_ours(tmp_path: Path):

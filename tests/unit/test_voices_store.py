@@ -105,6 +105,18 @@ def test_names_that_cannot_be_files_or_mislead_are_refused(tmp_path: Path, name:
         VoiceStore(tmp_path).get(name)
 
 
+@pytest.mark.parametrize("file", ["codes.npz", "voice.json"])
+@pytest.mark.parametrize("damage", [lambda path: path.write_bytes(b"no"), lambda path: path.unlink()])
+def test_adding_a_voice_again_repairs_damaged_content(tmp_path: Path, file: str, damage):
+    store = VoiceStore(tmp_path)
+    store.put(voice())
+    damage(tmp_path / "content" / voice().content_hash / file)
+    with pytest.raises(VoiceFileError, match="add it again"):
+        store.get("alice")
+    store.put(voice(), replace=True)
+    np.testing.assert_array_equal(store.get("alice").codes, voice().codes)
+
+
 def test_removing_what_is_not_there_names_what_is(tmp_path: Path):
     store = VoiceStore(tmp_path)
     store.put(voice())
