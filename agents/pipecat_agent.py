@@ -3,7 +3,7 @@
     OPENAI_API_KEY=... python -m agents.pipecat_agent              then open http://127.0.0.1:7860 and talk
     python -m agents.pipecat_agent --config my.yaml --port 8000
 
-Needs agent-tts[demo]. Everything is set in configs/agents/pipecat.yaml. `make demo` calls this agent from a second process.
+Needs agent-tts[demo]. Everything is set in configs/agents/pipecat.yaml; `make demo` calls it from a second process.
 """
 
 from __future__ import annotations
