@@ -20,7 +20,7 @@ export OMP_NUM_THREADS ?= 1
 export TOKENIZERS_PARALLELISM ?= false
 
 .DEFAULT_GOAL := help
-.PHONY: help demo demo-livekit livekit-server livekit-client test check bench eval eval-full soak serve format clean
+.PHONY: help demo demo-livekit livekit-server livekit-client test test-ranges check bench eval eval-full soak serve format clean
 
 help: ## show this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-15s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -35,6 +35,9 @@ livekit-server: .cache/bin/livekit-server ## build the LiveKit server for demo-l
 
 test: $(STAMPS)/dev ## unit, contract, end-to-end and parity tests
 	$(PY) -m pytest $(ARGS)
+
+test-ranges: $(STAMPS)/dev ## the adapters' tests at both ends of the LiveKit and Pipecat versions that are allowed (downloads them)
+	$(PY) -m tests.ranges $(ARGS)
 
 check: $(STAMPS)/dev ## format, lint, types, layers, unit tests
 	$(PY) -m ruff format --check .
