@@ -1,11 +1,12 @@
 """When does a sound of the caller pause the agent, and when does it end the reply? A state machine, no audio, no clock.
 
-           suspicion            VAD, or words
-    PLAYING ───────▶ SUSPECTED ───────────────▶ OVERLAP ──▶ COMMITTED      what the caller wants is to be heard
-       ▲   PAUSE         │ not confirmed, quiet     │ long enough, or words that are no backchannel
-       └──── RESUME ─────┴──────────────────────────┘ quiet again, or a backchannel
+           SUSPICION            NEAR
+    PLAYING ───────▶ SUSPECTED ───────▶ OVERLAP ──▶ COMMITTED      TALKING, or words that are no backchannel
+       ▲   PAUSE         │ not near      │ quiet: it was short, or a backchannel
+       └──── RESUME ─────┴───────────────┘ ... and words that come late still commit
 
 A suspicion is allowed to be wrong: PAUSE loses no sample and RESUME goes on where it stopped. COMMIT can't be undone.
+Sound that is far (side talk, the agent's own echo) is suspected, but never near; so neither it nor its words commit.
 Adapters feed events with times of one clock and carry out what `handle()` returns.
 """
 
@@ -15,6 +16,7 @@ import re
 from dataclasses import dataclass
 from enum import Enum
 
+from agent_tts.audio.onset import Activity
 from agent_tts.errors import ConfigError
 
 
@@ -32,6 +34,9 @@ class Event(Enum):
     AGENT_STARTED = "agent started"
     AGENT_STOPPED = "agent stopped"
     SUSPICION = "suspicion"
+    """The onset test, as the next three: its STARTED, NEAR, TALKING and ENDED."""
+    NEAR = "near"
+    TALKING = "talking"
     QUIET = "quiet"
     SPEECH_STARTED = "speech started"
     """The framework's VAD."""
@@ -40,6 +45,15 @@ class Event(Enum):
     """The caller's words so far, partial or final."""
     TICK = "tick"
     """Time passed."""
+
+
+HEARD = {
+    Activity.STARTED: Event.SUSPICION,
+    Activity.NEAR: Event.NEAR,
+    Activity.TALKING: Event.TALKING,
+    Activity.ENDED: Event.QUIET,
+}
+"""What the onset test says, as an event."""
 
 
 class State(Enum):
@@ -51,10 +65,16 @@ class State(Enum):
 
 
 BACKCHANNELS = frozenset(
-    "ah aha alright cool exactly good gotcha great hm hmm huh i see interesting mhm mm mmhm mm-hmm nice oh okay ok "
-    "really right sure true uh uh-huh uhhuh um wow yeah yep yes yup".split()
+    "ah aha alright awesome cool exactly fine good gotcha great hm hmm hmmm huh interesting mhm mhmm mm mmhm mmm "
+    "mm-hm mm-hmm mhm-hm nice oh okay ok perfect really right sure true uh uh-huh uhhuh uh-uh um umm wow yeah yep yes "
+    "yup".split()
 )
 """Words with which a listener says: go on."""
+
+BACKCHANNEL_PHRASES = re.compile(
+    r"\b(?:i see|i know|i understand|got it|of course|makes sense|that makes sense|no way|all right|thank you|thanks)\b"
+)
+"""The same in several words."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,23 +82,29 @@ class Policy:
     """How sure to be before a reply is cut.
 
     Attributes:
-        pause_on_suspicion: Pause at the first sign, before the VAD is sure.
-        commit_after_ms: So much speech ends the reply, whatever is said. 0 = the VAD's start of speech does.
-        confirm_within_ms: A suspicion the VAD does not confirm in this time was none.
+        pause_on_suspicion: Pause at the first sign, before anything is sure.
+        commit_at_once: Speech that is near, or the VAD's start of it, ends the reply, whatever is said.
+        confirm_within_ms: A suspicion that is not near by then was none.
+        backchannel_ms: So much longer a caller may talk of whom only backchannels have been understood.
         words_after_ms: Words that arrive so long after the speech still end the reply, unless they are a backchannel.
+        onset_test: An onset test listens and knows speech. Without one the VAD says what is near, and for how long.
+        commit_after_ms: Without an onset test, so much speech is TALKING.
         resume_on_quiet: Go on when the caller is quiet again, without waiting for the VAD or for words.
     """
 
     pause_on_suspicion: bool = True
-    commit_after_ms: float = 0.0
-    confirm_within_ms: float = 700.0
+    commit_at_once: bool = False
+    confirm_within_ms: float = 500.0
+    backchannel_ms: float = 1000.0
     words_after_ms: float = 3000.0
+    onset_test: bool = True
+    commit_after_ms: float = 900.0
     resume_on_quiet: bool = True
 
 
 PRESETS: dict[str, Policy | None] = {
-    "immediate": Policy(commit_after_ms=0.0),
-    "selective": Policy(commit_after_ms=900.0),
+    "immediate": Policy(commit_at_once=True),
+    "selective": Policy(),
     "framework": None,
 }
 """None: the framework decides alone."""
@@ -92,8 +118,9 @@ def policy_of(preset: str) -> Policy | None:
 
 
 def is_backchannel(words: str) -> bool:
-    """Whether all that was said is of the kind that means: go on. Nothing at all counts too."""
-    return all(word in BACKCHANNELS for word in re.findall(r"[a-z]+(?:-[a-z]+)*", words.lower()))
+    """Whether all that was said is of the kind that means: go on. Nothing at all counts too. English."""
+    rest = BACKCHANNEL_PHRASES.sub(" ", " ".join(re.findall(r"[a-z']+(?:-[a-z]+)*", words.lower())))
+    return all(word in BACKCHANNELS for word in rest.split())
 
 
 class BargeIn:
@@ -104,34 +131,31 @@ class BargeIn:
         self.state = State.IDLE
         self.suspicions = 0
         self.false_suspicions = 0
-        self._since_s = 0.0
-        self._speaking_since_s: float | None = None
+        self.wakes_at_s: float | None = None
+        """When a TICK could change something; None when only events can."""
+        self._near = False
+        """What is heard now is speech of the caller."""
+        self._only_backchannels = False
+        """Words of it have been understood, and that is what they are."""
         self._overlap_ended_s: float | None = None
         self._ignoring = False
-        """A sound that lasted without being speech is not suspected again before it has stopped."""
-
-    @property
-    def wakes_at_s(self) -> float | None:
-        """When a TICK could change something; None when only events can."""
-        if self.state is State.SUSPECTED:
-            return self._since_s + self.policy.confirm_within_ms / 1000
-        if self.state is State.OVERLAP:
-            return self._since_s + self.policy.commit_after_ms / 1000
-        return None
+        """A sound that lasted without being near is not suspected again before it has stopped."""
 
     def handle(self, event: Event, at_s: float, words: str = "") -> Action | None:
         """What to do about an event."""
         match event:
             case Event.AGENT_STARTED:
-                self._begin()
-                return None
+                return self._begin()
             case Event.AGENT_STOPPED:
-                self.state = State.IDLE
-                return None
+                return self._enter(State.IDLE)
             case Event.SUSPICION:
                 return self._suspect(at_s)
+            case Event.NEAR:
+                return self._confirm()
+            case Event.TALKING:
+                return self._talking(at_s)
             case Event.SPEECH_STARTED:
-                return self._overlap(at_s)
+                return self._vad(at_s)
             case Event.QUIET | Event.SPEECH_ENDED:
                 return self._quiet(event, at_s)
             case Event.WORDS:
@@ -143,64 +167,78 @@ class BargeIn:
 
     def _begin(self) -> None:
         if self.state in (State.IDLE, State.COMMITTED):
-            self.state = State.PLAYING
+            self._enter(State.PLAYING)
             self._overlap_ended_s = None
 
     def _suspect(self, at_s: float) -> Action | None:
+        self._near = self._only_backchannels = False
         if self.state is not State.PLAYING or self._ignoring or not self.policy.pause_on_suspicion:
             return None
         self.suspicions += 1
-        if self._speaking_since_s is not None:  # one long turn with a gap in it: the VAD does not start anew
-            self.state, self._since_s = State.OVERLAP, self._speaking_since_s
-        else:
-            self.state, self._since_s = State.SUSPECTED, at_s
+        self._enter(State.SUSPECTED, at_s + self.policy.confirm_within_ms / 1000)
         return Action.PAUSE
 
-    def _overlap(self, at_s: float) -> Action | None:
-        self._speaking_since_s = at_s
+    def _confirm(self) -> Action | None:
+        self._near = True
         if self.state not in (State.PLAYING, State.SUSPECTED):
             return None
         paused = self.state is State.SUSPECTED
-        self.state, self._since_s = State.OVERLAP, at_s
-        if self.policy.commit_after_ms <= 0:
-            return self._commit()
+        self._enter(State.OVERLAP)
+        if self.policy.commit_at_once:
+            return self._enter(State.COMMITTED)
         return None if paused else Action.PAUSE
 
-    def _quiet(self, event: Event, at_s: float) -> Action | None:
-        self._ignoring = False
-        if event is Event.SPEECH_ENDED:
-            self._speaking_since_s = None
-        if self.state is State.SUSPECTED and event is Event.QUIET:
-            return self._go_on(at_s, false=True)
-        if self.state is State.OVERLAP and (event is Event.SPEECH_ENDED or self.policy.resume_on_quiet):
-            return self._go_on(at_s)
+    def _talking(self, at_s: float) -> Action | None:
+        if not self._near or self.state not in (State.PLAYING, State.OVERLAP):
+            return None
+        if not self._only_backchannels:
+            return self._enter(State.COMMITTED)
+        if self.state is State.OVERLAP:
+            self.wakes_at_s = at_s + self.policy.backchannel_ms / 1000
         return None
+
+    def _vad(self, at_s: float) -> Action | None:
+        if self.policy.onset_test and not self.policy.commit_at_once:
+            return None
+        self._only_backchannels = False
+        action = self._confirm()
+        if self.state is State.OVERLAP:
+            self.wakes_at_s = at_s + self.policy.commit_after_ms / 1000
+        return action
+
+    def _quiet(self, event: Event, at_s: float) -> Action | None:
+        ends_suspicion = self.state is State.SUSPECTED and event is Event.QUIET
+        ends_overlap = self.state is State.OVERLAP and (event is Event.SPEECH_ENDED or self.policy.resume_on_quiet)
+        action = self._go_on(at_s) if ends_suspicion or ends_overlap else None
+        self._ignoring = self._near = False
+        return action
 
     def _words(self, at_s: float, words: str) -> Action | None:
         late = self._overlap_ended_s is not None and at_s - self._overlap_ended_s <= self.policy.words_after_ms / 1000
         if self.state is not State.OVERLAP and not (self.state in (State.PLAYING, State.SUSPECTED) and late):
             return None
-        if not is_backchannel(words):
-            return self._commit()
-        return None
+        self._only_backchannels = is_backchannel(words)
+        return None if self._only_backchannels else self._enter(State.COMMITTED)
 
     def _tick(self, at_s: float) -> Action | None:
-        due = self.wakes_at_s
-        if due is None or at_s < due:
+        if self.wakes_at_s is None or at_s < self.wakes_at_s:
             return None
         if self.state is State.OVERLAP:
-            return self._commit()
+            return self._enter(State.COMMITTED)
         self._ignoring = True
-        return self._go_on(at_s, false=True)
+        return self._go_on(at_s)
 
-    def _go_on(self, at_s: float, *, false: bool = False) -> Action:
-        if false:
-            self.false_suspicions += 1
-        else:
+    # -- moves --------------------------------------------------------------------------------------------------------
+
+    def _go_on(self, at_s: float) -> Action | None:
+        if self._near:
             self._overlap_ended_s = at_s
-        self.state = State.PLAYING
+        else:
+            self.false_suspicions += 1
+        self._enter(State.PLAYING)
         return Action.RESUME
 
-    def _commit(self) -> Action:
-        self.state = State.COMMITTED
-        return Action.COMMIT
+    def _enter(self, state: State, wakes_at_s: float | None = None) -> Action | None:
+        """Go to a state; what that means for the reply. PLAYING and IDLE say nothing: their callers know."""
+        self.state, self.wakes_at_s = state, wakes_at_s
+        return Action.COMMIT if state is State.COMMITTED else None

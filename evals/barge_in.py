@@ -25,6 +25,7 @@ from evals.peers.base import Peer, PeerUnavailableError
 from evals.peers.registry import ABILITIES, add_options, make_peer
 from evals.policies import REACTIONS, SELECTIVE, reaction_maker
 from evals.scenario import FOLDER, EventPlan, load, plan
+from evals.stt import STTS, stt_maker
 
 NEIGHBOUR_S = 0.5
 """How long after an abort the other callers' cadence is watched."""
@@ -65,7 +66,9 @@ async def _run(options: argparse.Namespace) -> tuple[list[EventRecord], int | No
     await peer.open()
     try:
         setting = CallSetting(
-            transport_ms=options.transport_ms, voice=options.voice, make_reaction=reaction_maker(options.reaction)
+            transport_ms=options.transport_ms,
+            voice=options.voice,
+            make_reaction=reaction_maker(options.reaction, stt_maker(options.stt)),
         )
         plans = _plans(options)
         if options.warm_up and plans:
@@ -216,6 +219,7 @@ def _outcome(
         peer=options.peer,
         config={
             "reaction": options.reaction,
+            "stt": options.stt,
             "streams": options.streams,
             "transport_ms": options.transport_ms,
             "scenarios": sorted({result.scenario for result in results}),
@@ -243,6 +247,7 @@ def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="python -m evals barge-in", description=(__doc__ or "").splitlines()[0])
     add_options(parser)
     parser.add_argument("--reaction", choices=REACTIONS, default="selective", help="who decides to stop")
+    parser.add_argument("--stt", choices=STTS, default="none", help="whose words the reaction is told")
     parser.add_argument("--scenarios", type=Path, default=FOLDER, help="a YAML file or a folder of them")
     parser.add_argument("--only", action="append", help="a scenario's name or kind; repeatable")
     parser.add_argument("--quick", action="store_true", help="the first delay and two clips of each scenario")

@@ -21,6 +21,8 @@ from evals.texts import llm_pace, text_of_words
 
 ANCHOR_PATIENCE_S = 20.0
 ENDPOINT_S = 0.2
+BEFORE_S = 0.4
+"""From the end of the caller's turn to the reply, besides the endpoint."""
 WATCHED_S = 2.3
 """How long after the onset the ear is watched at least: a little more than the window of a missed interruption."""
 
@@ -72,6 +74,7 @@ async def run_event(peer: Peer, plan: EventPlan, setting: CallSetting, seed: int
     call = Call(agent, player, mouth, setting, iter(range(seed * 100, seed * 100 + 100)))
     sound = clip(plan.clip, seed=seed, level_db=plan.scenario.level_db, ms=plan.scenario.clip_ms)
     try:
+        await _speak_before(call, plan)
         turn = call.say(plan.scenario.reply_words)
         for number in range(plan.scenario.times):
             event = await _speak_over(call, plan, turn, sound, number)
@@ -87,6 +90,16 @@ async def run_event(peer: Peer, plan: EventPlan, setting: CallSetting, seed: int
     for event in call.events:
         event.mouth, event.mouth_start_s = clean, mouth.begin_s
     return call.events
+
+
+async def _speak_before(call: Call, plan: EventPlan) -> None:
+    """The caller's turn that the reply answers, in the voice of the clip."""
+    if not plan.scenario.before:
+        return
+    said = plan.clip.partition(":")[0] if plan.clip.startswith("say") else "say"
+    call.mouth.speak(clip(f"{said}:{plan.scenario.before}", level_db=plan.scenario.usual_db))
+    await call.mouth.quiet()
+    await asyncio.sleep(ENDPOINT_S + BEFORE_S)
 
 
 async def _speak_over(call: Call, plan: EventPlan, turn: Turn, sound: Wave, number: int) -> EventRecord:

@@ -1,7 +1,7 @@
 """agent_tts's own barge-in policy as a Reaction: its onset test, a VAD as frameworks have it, and its state machine.
 
-Silero's weights are taken from whichever of LiveKit's, Pipecat's or Silero's own package is installed. No words: there
-is no STT in this loop, so a policy decides by sound and duration alone, as it must in the first second of a call.
+Silero's weights are taken from whichever of LiveKit's, Pipecat's or Silero's own package is installed. Without an STT
+(evals/stt.py) there are no words: the policy then decides by sound and duration alone, as it must in the first second.
 """
 
 from __future__ import annotations
@@ -13,11 +13,12 @@ from pathlib import Path
 import numpy as np
 import numpy.typing as npt
 
-from agent_tts.audio.onset import WINDOW, Activity, OnsetDetector, Silero
-from agent_tts.barge_in import Action, BargeIn, Event, policy_of
+from agent_tts.audio.onset import WINDOW, OnsetDetector, Silero
+from agent_tts.barge_in import HEARD, Action, BargeIn, Event, policy_of
 from evals.metrics_audio import Samples, as_float
 from evals.peers.base import PeerUnavailableError
 from evals.reactions import EnergyReaction, NeverReaction, Reaction, Signal
+from evals.stt import Stt
 
 SPEECH = 0.5
 SILENCE = 0.35
@@ -64,24 +65,28 @@ class Vad:
 class PolicyReaction:
     """One of agent_tts's presets. "framework" has no policy of ours: the VAD's start of speech interrupts."""
 
-    def __init__(self, preset: str, model: Path) -> None:
+    def __init__(self, preset: str, model: Path, stt: Stt | None = None) -> None:
         self.name = preset
         policy = policy_of(preset)
         self._machine = BargeIn(policy) if policy is not None else None
         self._onset = OnsetDetector(Silero(model))
         self._vad = Vad(Silero(model))
+        self._stt = stt
         self._spoke = False
 
     def hear(self, samples: Samples, at_s: float, *, agent_speaks: bool) -> list[Signal]:
+        self._onset.agent_speaks = agent_speaks
         changes = self._onset.push((as_float(samples) * 32767).astype(np.int16))
         speech = self._vad.push(as_float(samples))
+        words = self._stt.hear(as_float(samples), at_s, speech) if self._stt is not None else []
         if self._machine is None:
             return [Signal.INTERRUPT] if agent_speaks and Event.SPEECH_STARTED in speech else []
-        events = [Event.SUSPICION if change is Activity.STARTED else Event.QUIET for change in changes]
+        events = [HEARD[change] for change in changes]
         if agent_speaks != self._spoke:
             events.insert(0, Event.AGENT_STARTED if agent_speaks else Event.AGENT_STOPPED)
             self._spoke = agent_speaks
         actions = [self._machine.handle(event, at_s) for event in (*events, *speech, Event.TICK)]
+        actions += [self._machine.handle(Event.WORDS, at_s, text) for text in words]
         return [SIGNALS[action] for action in actions if action is not None]
 
 
@@ -95,14 +100,14 @@ def silero_model() -> Path:
     raise PeerUnavailableError("the policies need Silero's weights: pip install livekit-plugins-silero or pipecat-ai")
 
 
-def reaction_maker(name: str) -> Callable[[], Reaction]:
+def reaction_maker(name: str, make_stt: Callable[[], Stt | None] = lambda: None) -> Callable[[], Reaction]:
     """A fresh reaction for each call: energy, never, or a preset of agent_tts."""
     if name == "energy":
         return EnergyReaction
     if name == "never":
         return NeverReaction
     model = silero_model()
-    return lambda: PolicyReaction(name, model)
+    return lambda: PolicyReaction(name, model, make_stt())
 
 
 REACTIONS = ("selective", "immediate", "framework", "energy", "never")

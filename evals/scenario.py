@@ -6,6 +6,8 @@ scenarios:
     anchor: steady            # reply_start, first_token, first_frame, steady, last_frame, paused
     delay_ms: [400, 1200]     # after the anchor; one event for each value
     clips: ["say:No, wait."]  # one event for each clip and delay; see clips.py
+    voices: [middle, deep]    # and for each voice, where the clip is said
+    before: "Hello."          # what the caller says before the reply; the agent may learn from it
     expect: yield             # or absent: nothing must happen
 """
 
@@ -35,6 +37,8 @@ class Scenario:
     Attributes:
         forced: The decision is taken at the anchor itself, without hearing: hits one state of the engine exactly.
         times: How many replies in a row are spoken over (2 = double interruption).
+        voices: Who says the clips; empty = the voice they name.
+        before: What the caller said before the reply, at `usual_db`; empty = the reply opens the call.
         level_db: Level of the caller's clip, dBFS RMS.
         clip_ms: Cut or make the clip so long.
         echo_db: The agent's own voice comes back into the caller's microphone at this level relative to itself.
@@ -47,6 +51,9 @@ class Scenario:
     anchor: str = "steady"
     delay_ms: tuple[float, ...] = (500.0,)
     clips: tuple[str, ...] = ("voiced",)
+    voices: tuple[str, ...] = ()
+    before: str = ""
+    usual_db: float = -23.0
     level_db: float = -23.0
     clip_ms: float | None = None
     echo_db: float | None = None
@@ -92,10 +99,19 @@ def plan(scenarios: list[Scenario], *, repeat: int = 1, clip: str | None = None)
     for number in range(repeat):
         for scenario in scenarios:
             for delay_ms in scenario.delay_ms:
-                for name in scenario.clips:
-                    used = clip if clip is not None and name.startswith("say:") else name
+                for name in _said(scenario):
+                    used = clip if clip is not None and name.startswith("say") else name
                     plans.append(EventPlan(scenario, delay_ms, used, number))
     return plans
+
+
+def _said(scenario: Scenario) -> list[str]:
+    """The scenario's clips, those that are said by each of its voices."""
+    names = []
+    for name in scenario.clips:
+        voices = scenario.voices if name.startswith("say:") else ()
+        names += [name.replace("say:", f"say@{voice}:", 1) for voice in voices] or [name]
+    return names
 
 
 def _scenario(values: Mapping[str, Any], where: str) -> Scenario:

@@ -17,10 +17,10 @@ from livekit.agents import AgentSession, AgentStateChangedEvent, UserInputTransc
 from livekit.agents.voice import io
 
 from agent_tts.audio.onset import Activity
-from agent_tts.barge_in import Action, BargeIn, Event, Policy, policy_of
+from agent_tts.barge_in import HEARD, Action, BargeIn, Event, Policy, policy_of
 from agent_tts.engine import AbortAck, Utterance
 from agent_tts.errors import ConfigError
-from agent_tts.livekit.caller_tap import CallerTap
+from agent_tts.livekit.caller_tap import CallerTap, knows_speech
 from agent_tts.livekit.playout import PlayoutReporter
 from agent_tts.livekit.room_output import RoomAudioOutput
 from agent_tts.types import TtsMetrics
@@ -93,7 +93,7 @@ class Binding:
     def _on_activity(self, activity: Activity) -> None:
         if activity is Activity.STARTED:
             self._note("suspicion")
-        self._handle(Event.SUSPICION if activity is Activity.STARTED else Event.QUIET)
+        self._handle(HEARD[activity])
 
     def _on_user_state(self, event: UserStateChangedEvent) -> None:
         if event.new_state == "speaking":
@@ -103,6 +103,8 @@ class Binding:
             self._handle(Event.SPEECH_ENDED)
 
     def _on_agent_state(self, event: AgentStateChangedEvent) -> None:
+        if self._tap is not None:
+            self._tap.agent_speaks = event.new_state == "speaking"
         if event.new_state == "speaking":
             self._handle(Event.AGENT_STARTED)
         elif event.old_state == "speaking":
@@ -199,8 +201,9 @@ def bind(
         raise ConfigError("The session has no audio output yet; call bind() after session.start().")
     sink = _sink(output)
     exact = sink if isinstance(sink, RoomAudioOutput) else None
-    if policy is not None and exact is None:
-        policy = replace(policy, pause_on_suspicion=False)
+    if policy is not None:
+        hears = session.input.audio is not None and knows_speech()
+        policy = replace(policy, pause_on_suspicion=exact is not None, onset_test=hears)
     reporter = PlayoutReporter(output, position_s=(lambda: exact.position_s) if exact else None)
     session.output.audio = reporter
     binding = Binding(session, reporter, policy, on_event)

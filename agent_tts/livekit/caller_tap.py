@@ -22,11 +22,15 @@ class CallerTap(io.AudioInput):
 
     Args:
         source: The input to listen to.
-        on_activity: Called on the event loop when activity starts or ends.
+        on_activity: Called on the event loop when activity starts, grows or ends.
+
+    Attributes:
+        agent_speaks: Set by the owner: the caller's usual level is not learned meanwhile.
     """
 
     def __init__(self, source: io.AudioInput, on_activity: Callable[[Activity], None]) -> None:
         super().__init__(label="agent_tts.CallerTap", source=source)
+        self.agent_speaks = False
         self._on_activity = on_activity
         self._thread = ThreadPoolExecutor(max_workers=1, thread_name_prefix="agent_tts.onset")
         self._detector: OnsetDetector | None = None
@@ -51,6 +55,7 @@ class CallerTap(io.AudioInput):
             self._detector = OnsetDetector(_silero())
         if self._resampler is None or self._resampler.from_rate != sample_rate:
             self._resampler = Resampler(sample_rate, SAMPLE_RATE)
+        self._detector.agent_speaks = self.agent_speaks
         return self._detector.push(self._resampler.push(pcm))
 
     # -- on the event loop --------------------------------------------------------------------------------------------
@@ -61,9 +66,14 @@ class CallerTap(io.AudioInput):
                 self._on_activity(activity)
 
 
+def knows_speech() -> bool:
+    """Whether LiveKit's Silero plugin is installed, so that the tap can tell speech from other sounds."""
+    return importlib.util.find_spec("livekit.plugins.silero") is not None
+
+
 def _silero() -> Silero | None:
-    """The model from LiveKit's Silero plugin; without it the level alone decides."""
-    if importlib.util.find_spec("livekit.plugins.silero") is None:
+    """The model from that plugin; without it the level alone decides."""
+    if not knows_speech():
         return None
     model = importlib.resources.files("livekit.plugins.silero.resources") / "silero_vad.onnx"
     with importlib.resources.as_file(model) as path:

@@ -32,7 +32,7 @@ from pipecat.turns.user_start.base_user_turn_start_strategy import BaseUserTurnS
 
 from agent_tts.audio.onset import SAMPLE_RATE, Activity, OnsetDetector, Silero
 from agent_tts.audio.resample import Resampler
-from agent_tts.barge_in import Action, BargeIn, Event, State, is_backchannel, policy_of
+from agent_tts.barge_in import HEARD, Action, BargeIn, Event, State, is_backchannel, policy_of
 from agent_tts.errors import ConfigError
 from agent_tts.pipecat.hold import HoldFilter
 from agent_tts.pipecat.service import AgentTTSService
@@ -115,10 +115,11 @@ class PipecatBargeIn:
             self._timer = None
         if (wake_s := self.policy.wakes_at_s) is not None:
             delay_s = max(0.0, wake_s - time.monotonic())
-            self._timer = asyncio.get_running_loop().call_later(delay_s, self._tick)
+            self._timer = asyncio.get_running_loop().call_later(delay_s, self.decide, Event.TICK)
 
-    def _tick(self) -> None:
-        if self.handle(Event.TICK) is Action.COMMIT:
+    def decide(self, event: Event) -> None:
+        """Feed the policy from outside a frame; a COMMIT starts the caller's turn."""
+        if self.handle(event) is Action.COMMIT:
             self.turn_start.begin_soon()
 
 
@@ -198,6 +199,7 @@ class BargeInListener(FrameProcessor):
             self._detector = OnsetDetector(Silero(str(model)))
         if self._resampler is None or self._resampler.from_rate != sample_rate:
             self._resampler = Resampler(sample_rate, SAMPLE_RATE)
+        self._detector.agent_speaks = self._owner.policy.state is not State.IDLE
         return self._detector.push(self._resampler.push(pcm))
 
     def _report(self, found: Future[list[Activity]]) -> None:
@@ -206,4 +208,4 @@ class BargeInListener(FrameProcessor):
         for activity in found.result():
             if activity is Activity.STARTED:
                 self._owner.note("suspicion")
-            self._owner.handle(Event.SUSPICION if activity is Activity.STARTED else Event.QUIET)
+            self._owner.decide(HEARD[activity])

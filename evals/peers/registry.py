@@ -13,6 +13,7 @@ from evals.peers.fish_live import FishLivePeer
 from evals.peers.kokoro import KokoroPeer
 from evals.peers.libraries import EspeakPeer, HibariPeer, PiperPeer
 from evals.peers.sentences import BY_SENTENCE, SentencePeer
+from evals.peers.talker import TalkerPeer
 from evals.peers.tone import TonePeer
 from evals.peers.wire import BY_WIRE, WirePeer
 
@@ -73,6 +74,7 @@ def _wire(options: argparse.Namespace) -> Peer:
 MAKERS: dict[str, Callable[[argparse.Namespace], Peer]] = {
     "engine": _engine,
     "tone": _tone,
+    "talker": lambda options: TalkerPeer(lead_ms=options.lead_ms),
     "hibari": lambda options: _library(HibariPeer(), options),
     "espeak": lambda options: _library(EspeakPeer(), options),
     "piper": lambda options: _library(PiperPeer(options.voice_file), options),
@@ -86,6 +88,7 @@ MAKERS: dict[str, Callable[[argparse.Namespace], Peer]] = {
 ABILITIES: dict[str, Abilities] = {
     "engine": EnginePeer.abilities,
     "tone": TonePeer.abilities,
+    "talker": TalkerPeer.abilities,
     **dict.fromkeys(("hibari", "espeak", "piper", "kokoro"), BY_SENTENCE),
     "fish-live": FishLivePeer.abilities,
     **dict.fromkeys(("openai", "fish", "http"), BY_WIRE),

@@ -27,8 +27,11 @@ SILENT_MS = 40
 class ToneReply(QuietReply):
     """Speaks each word once it is followed by a space or the end of the text, at most `lead_ms` ahead of playout."""
 
-    def __init__(self, first_chunk_ms: float, lead_ms: float, chunk_compute_ms: float) -> None:
+    def __init__(
+        self, first_chunk_ms: float, lead_ms: float, chunk_compute_ms: float, sound: Callable[[int], Pcm]
+    ) -> None:
         super().__init__()
+        self._sound = sound
         self._first_chunk_ms = first_chunk_ms
         self._chunk_compute_ms = chunk_compute_ms
         self._lead_ms = lead_ms
@@ -87,7 +90,7 @@ class ToneReply(QuietReply):
                 await self._until(lambda: self._next_word() is not None or self._ended)
                 continue
             self._words.append(word)
-            for chunk in np.split(_burst(), WORD_MS // CHUNK_MS):
+            for chunk in np.split(self._sound(len(self._words) - 1), WORD_MS // CHUNK_MS):
                 self.generated_ms += CHUNK_MS
                 await self._until(lambda: not self._paused)
                 await self._keep_lead()
@@ -134,6 +137,7 @@ class TonePeer:
     Args:
         first_chunk_ms: Time before the first chunk of a reply.
         chunk_compute_ms: Time each 20 ms chunk takes; above 20 it cannot keep up.
+        sound: The audio of a word by its number, WORD_MS long.
     """
 
     name = "tone"
@@ -143,8 +147,14 @@ class TonePeer:
     sample_rate = SAMPLE_RATE
 
     def __init__(
-        self, *, first_chunk_ms: float = 10.0, chunk_compute_ms: float = 0.0, lead_ms: float | None = None
+        self,
+        *,
+        first_chunk_ms: float = 10.0,
+        chunk_compute_ms: float = 0.0,
+        lead_ms: float | None = None,
+        sound: Callable[[int], Pcm] | None = None,
     ) -> None:
+        self._sound = sound or (lambda number: _burst())
         self._settings = (first_chunk_ms, 1_000.0 if lead_ms is None else lead_ms, chunk_compute_ms)
 
     async def open(self) -> None:
@@ -154,7 +164,7 @@ class TonePeer:
         """Nothing to give back."""
 
     def reply(self, *, voice: str = "default") -> ToneReply:
-        return ToneReply(*self._settings)
+        return ToneReply(*self._settings, self._sound)
 
     def pages_leaked(self) -> int | None:
         return None

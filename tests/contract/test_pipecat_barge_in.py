@@ -35,6 +35,10 @@ def started(frame: type = VADUserStartedSpeakingFrame) -> VADUserStartedSpeaking
     return frame(start_secs=0.1)
 
 
+SPEAKS = (Event.SUSPICION, started(), Event.NEAR)
+"""The caller speaks, as the onset test and the VAD tell it."""
+
+
 def words(text: str) -> TranscriptionFrame:
     return TranscriptionFrame(text, "caller", "now")
 
@@ -55,8 +59,12 @@ class Call:
     async def _on_reset(self, strategy: object) -> None:
         self.resets += 1
 
-    async def see(self, *frames: object) -> None:
-        for frame in frames:
+    async def see(self, *seen: object) -> None:
+        """Frames of the pipeline, and what the onset test hears between them."""
+        for frame in seen:
+            if isinstance(frame, Event):
+                self.barge_in.decide(frame)
+                continue
             await self.barge_in.turn_start.process_frame(frame)  # type: ignore[arg-type]
 
 
@@ -94,9 +102,9 @@ def test_immediate_pauses_on_suspicion_and_commits_on_the_vad() -> None:
 
 def test_a_backchannel_costs_a_pause_and_starts_no_turn() -> None:
     async def story(call: Call) -> None:
-        await call.see(BotStartedSpeakingFrame(), started())
+        await call.see(BotStartedSpeakingFrame(), *SPEAKS)
         assert call.barge_in.output_filter.holding
-        await call.see(VADUserStoppedSpeakingFrame(stop_secs=0.2))
+        await call.see(Event.QUIET, VADUserStoppedSpeakingFrame(stop_secs=0.2))
         assert not call.barge_in.output_filter.holding
         await call.see(words("Mm-hmm, yeah."))
         assert call.turns == 0
@@ -107,7 +115,7 @@ def test_a_backchannel_costs_a_pause_and_starts_no_turn() -> None:
 
 def test_words_that_want_something_start_the_turn_even_when_they_come_late() -> None:
     async def story(call: Call) -> None:
-        await call.see(BotStartedSpeakingFrame(), started(), VADUserStoppedSpeakingFrame(stop_secs=0.2))
+        await call.see(BotStartedSpeakingFrame(), *SPEAKS, Event.QUIET, VADUserStoppedSpeakingFrame(stop_secs=0.2))
         await call.see(words("No, the other one."))
         assert call.turns == 1
 
@@ -116,18 +124,18 @@ def test_words_that_want_something_start_the_turn_even_when_they_come_late() -> 
 
 def test_words_over_the_last_of_a_reply_still_get_an_answer() -> None:
     async def story(call: Call) -> None:
-        await call.see(BotStartedSpeakingFrame(), started(), VADUserStoppedSpeakingFrame(stop_secs=0.2))
+        await call.see(BotStartedSpeakingFrame(), *SPEAKS, Event.QUIET, VADUserStoppedSpeakingFrame(stop_secs=0.2))
         await call.see(BotStoppedSpeakingFrame(), words("And the price?"))
         assert call.turns == 1
 
     run("selective", story)
 
 
-def test_a_caller_who_goes_on_ends_the_reply_by_time() -> None:
+def test_a_caller_who_goes_on_ends_the_reply() -> None:
     async def story(call: Call) -> None:
         began = asyncio.Event()
         call.barge_in.turn_start.add_event_handler("on_user_turn_started", lambda *_: began.set())
-        await call.see(BotStartedSpeakingFrame(), started())
+        await call.see(BotStartedSpeakingFrame(), *SPEAKS, Event.TALKING)
         await began.wait()
         assert call.barge_in.policy.state is State.COMMITTED
 
@@ -154,6 +162,18 @@ def test_a_suspicion_that_was_none_lets_every_sample_through_once() -> None:
         assert (np.diff(levels[2]) >= 0).all()
 
     asyncio.run(story())
+
+
+def test_speech_that_is_not_near_starts_no_turn_and_neither_do_its_words() -> None:
+    async def story(call: Call) -> None:
+        await call.see(BotStartedSpeakingFrame(), Event.SUSPICION, started())
+        assert call.barge_in.output_filter.holding
+        await call.see(words("Did you feed the cat?"), Event.QUIET, VADUserStoppedSpeakingFrame(stop_secs=0.2))
+        assert not call.barge_in.output_filter.holding
+        await call.see(words("Did you feed the cat?"))
+        assert call.turns == 0
+
+    run("selective", story)
 
 
 def test_what_was_held_at_a_commit_is_never_heard() -> None:

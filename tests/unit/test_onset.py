@@ -24,10 +24,19 @@ def changes(detector: OnsetDetector, pcm: np.ndarray, *, piece: int = HOP) -> li
     return found
 
 
+def says(*probabilities: float) -> OnsetDetector:
+    """A detector whose model says these, window by window, and nothing afterwards."""
+    left = iter(probabilities)
+    return OnsetDetector(lambda window: next(left, 0.0))
+
+
+def near(ms: int) -> np.ndarray:
+    """As loud as a caller."""
+    return noise(ms, -25)
+
+
 def test_one_probable_window_starts_and_200_ms_without_end() -> None:
-    probabilities = iter([0.0, 0.35, *[0.0] * 50])
-    detector = OnsetDetector(lambda window: next(probabilities))
-    found = changes(detector, np.zeros(SAMPLE_RATE, np.int16))
+    found = changes(says(0.0, 0.35), near(1000))
     assert [change for _, change in found] == [Activity.STARTED, Activity.ENDED]
     started, ended = (at for at, _ in found)
     assert started == 70  # the second window of 32 ms ends in the seventh hop
@@ -35,11 +44,43 @@ def test_one_probable_window_starts_and_200_ms_without_end() -> None:
 
 
 def test_a_less_probable_window_counts_only_where_the_level_stands_out() -> None:
-    quiet = OnsetDetector(lambda window: 0.15)
-    assert changes(quiet, noise(1000, -60)) == []
-    loud = OnsetDetector(lambda window: 0.15)
-    found = changes(loud, np.concatenate([noise(1000, -60), noise(300, -30)]))
+    assert changes(says(*[0.08] * 40), noise(1000, -40)) == []
+    found = changes(says(*[0.08] * 40), np.concatenate([noise(1000, -60), near(200)]))
     assert found[0] == (1010, Activity.STARTED)
+
+
+def test_sure_speech_grows_near_and_then_talking() -> None:
+    found = changes(says(*[0.9] * 40), near(1280))
+    assert [change for _, change in found] == [Activity.STARTED, Activity.NEAR, Activity.TALKING]
+    started, near_at, talking_at = (at for at, _ in found)
+    assert (near_at - started, talking_at - started) == (190, 790)  # the first hop counts
+
+
+def test_what_is_far_below_the_callers_level_is_never_near() -> None:
+    detector = says(*[0.9] * 30)
+    found = changes(detector, np.concatenate([noise(960, -41), noise(500, -90)]))
+    assert [change for _, change in found] == [Activity.STARTED, Activity.ENDED]
+
+
+def test_a_quiet_caller_is_near_once_the_agent_has_listened_to_some_turns() -> None:
+    turn = np.concatenate([noise(640, -41), noise(640, -90)])
+    probabilities = [*[0.9] * 20, *[0.0] * 20] * 4
+    listening = changes(says(*probabilities), np.tile(turn, 4))
+    assert Activity.NEAR in [change for _, change in listening]
+    over_the_agent = says(*probabilities)
+    over_the_agent.agent_speaks = True  # as its echo might be
+    assert Activity.NEAR not in [change for _, change in changes(over_the_agent, np.tile(turn, 4))]
+
+
+def test_after_a_false_start_the_same_sound_does_not_start_again_but_speech_does() -> None:
+    first = ([*[0.0] * 10, *[0.2] * 10, *[0.0] * 20], np.concatenate([noise(320, -90), near(320), noise(640, -90)]))
+    again = ([*[0.2] * 10, *[0.0] * 20], np.concatenate([near(320), noise(640, -90)]))
+    speech = ([*[0.9] * 10, *[0.0] * 20], again[1])
+    for second, expected in ((again, []), (speech, [Activity.STARTED, Activity.NEAR, Activity.ENDED])):
+        detector = says(*first[0], *second[0])
+        detector.agent_speaks = True
+        kinds = [change for _, change in changes(detector, np.concatenate([first[1], second[1]]))]
+        assert kinds == [Activity.STARTED, Activity.ENDED, *expected]
 
 
 def test_the_floor_follows_a_noise_that_stays() -> None:
