@@ -111,11 +111,13 @@ def figures_of(figures: Mapping[str, Any], level: int = 3) -> str:
     parts = [tiles(single)]
     parts.append(grid(("", *SPREAD), [(name, *(value.get(key) for key in SPREAD)) for name, value in spreads.items()]))
     parts.append(grid(("", "value", "95 % from", "to"), [(n, *_triple(v)) for n, v in intervals.items()]))
-    for name, value in lists.items():
-        rows = [item for item in value if isinstance(item, Mapping)]
+    tables = {name: rows for name, value in lists.items() if (rows := [v for v in value if isinstance(v, Mapping)])}
+    plain = {name: value or "none" for name, value in lists.items() if name not in tables}
+    parts.append(facts(plain) if plain else "")
+    for name, rows in tables.items():
         columns = list(dict.fromkeys(key for row in rows for key in row))
         made = grid(columns, [[_plain_cell(row.get(key)) for key in columns] for row in rows])
-        parts.append(f"<h{level}>{escape(name)}</h{level}>" + (made or f"<p>{escape(_plain(value)) or 'none'}</p>"))
+        parts.append(f"<h{level}>{escape(name)}</h{level}>{made}")
     for name, value in nested.items():
         parts.append(f"<h{level}>{escape(name)}</h{level}>{figures_of(value, min(level + 1, 6)) or '<p>none</p>'}")
     return "".join(parts)

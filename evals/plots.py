@@ -94,7 +94,7 @@ def player(label: str, samples: np.ndarray, sample_rate: int) -> str:
     data = base64.b64encode(buffer.getvalue()).decode()
     return (
         f'<div class="player"><span class="note">{escape(label)}</span>'
-        f'<audio controls preload="none" src="data:audio/wav;base64,{data}"></audio></div>'
+        f'<audio controls preload="metadata" src="data:audio/wav;base64,{data}"></audio></div>'
     )
 
 
