@@ -18,7 +18,9 @@ STYLE = """
 body { font: 15px/1.55 system-ui, sans-serif; color: var(--ink); background: var(--paper); margin: 0 }
 main { max-width: 1060px; margin: 0 auto; padding: 1.6em 1em 4em }
 h1 { font-size: 1.7em; line-height: 1.2; margin: 0 0 .3em } h2 { font-size: 1.2em; margin: 2.2em 0 .6em }
-h2 code { font-size: .8em; font-weight: 500 } h2 .chip { font-size: .7em; vertical-align: middle } h2 .note { font-weight: 400; font-size: .75em }
+h2 code { font-size: .8em; font-weight: 500 }
+h2 .chip { font-size: .7em; vertical-align: middle }
+h2 .note { font-weight: 400; font-size: .75em }
 h3 { font-size: 1em; margin: 1.6em 0 .4em } p { margin: .5em 0; max-width: 46em } a { color: var(--c0) }
 .lead, .note, figcaption { color: var(--soft) } .note, figcaption { font-size: .9em }
 .scroll { overflow-x: auto; margin: .5em 0; -webkit-overflow-scrolling: touch }
