@@ -12,7 +12,7 @@ What a peer cannot do stands in its `Abilities`; the evaluations print it beside
 from __future__ import annotations
 
 import itertools
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
 from dataclasses import dataclass
 from typing import Literal, Protocol
 
@@ -150,3 +150,16 @@ class QuietReply:
 
     def facts(self) -> dict[str, float | int | None]:
         return {"generated_ms": self.generated_ms}
+
+
+def heard_of(sentences: Sequence[tuple[str, float]], played_ms: float) -> str:
+    """What was heard of sentences whose audio is so long, ms: whole ones, and a share of the next, cut at a word."""
+    heard = []
+    for sentence, made_ms in sentences:
+        if played_ms < made_ms:
+            cut = sentence[: int(len(sentence) * max(0.0, played_ms) / made_ms)]
+            heard.append(cut[: cut.rfind(" ") + 1])
+            break
+        heard.append(sentence)
+        played_ms -= made_ms
+    return " ".join(heard).strip()

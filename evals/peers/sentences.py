@@ -13,7 +13,7 @@ from abc import ABC, abstractmethod
 from collections.abc import AsyncIterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 
-from evals.peers.base import Abilities, Pcm, PeerUnavailableError, Piece, QuietReply
+from evals.peers.base import Abilities, Pcm, PeerUnavailableError, Piece, QuietReply, heard_of
 from evals.peers.cutting import SentenceCutter
 
 Job = asyncio.Future[tuple[Pcm, float]]
@@ -157,15 +157,7 @@ class SentenceReply(QuietReply):
 
     def heard_text(self, played_ms: float) -> str:
         """Whole sentences by the length of their audio, and of the one that sounds a share, cut at a word."""
-        heard = ""
-        for sentence, made_ms in self._made:
-            if played_ms >= made_ms:
-                heard, played_ms = f"{heard} {sentence}", played_ms - made_ms
-                continue
-            cut = sentence[: int(len(sentence) * max(0.0, played_ms) / made_ms)]
-            heard += " " + cut[: cut.rfind(" ") + 1]
-            break
-        return heard.strip()
+        return heard_of(self._made, played_ms)
 
     def facts(self) -> dict[str, float | int | None]:
         rtf = 1000 * self._compute_s / self.generated_ms if self.generated_ms else None

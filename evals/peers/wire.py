@@ -14,7 +14,7 @@ from typing import Any, Literal
 
 import numpy as np
 
-from evals.peers.base import Abilities, PeerUnavailableError, Piece, QuietReply
+from evals.peers.base import Abilities, PeerUnavailableError, Piece, QuietReply, heard_of
 from evals.peers.cutting import SentenceCutter
 from evals.peers.wav_stream import PcmStream
 
@@ -179,6 +179,7 @@ class WireReply(QuietReply):
         self._requests: asyncio.Queue[str | None] = asyncio.Queue()
         self._aborted = asyncio.Event()
         self._closed = asyncio.Event()
+        self._made: list[tuple[str, float]] = []
 
     def push_text(self, text: str) -> None:
         self.text += text
@@ -193,10 +194,13 @@ class WireReply(QuietReply):
     async def __aiter__(self) -> AsyncIterator[Piece]:
         try:
             while not self._aborted.is_set() and (text := await self._requests.get()) is not None:
+                self._made.append((text, 0.0))
                 async for pcm in self._peer.audio(self._voice, text):
                     if self._aborted.is_set():
                         return
-                    self.generated_ms += 1000 * len(pcm) / self._peer.sample_rate
+                    came_ms = 1000 * len(pcm) / self._peer.sample_rate
+                    self.generated_ms += came_ms
+                    self._made[-1] = (text, self._made[-1][1] + came_ms)
                     yield Piece(pcm)
         finally:
             self._closed.set()
@@ -204,6 +208,10 @@ class WireReply(QuietReply):
     def abort(self) -> None:
         self._aborted.set()
         self._requests.put_nowait(None)
+
+    def heard_text(self, played_ms: float) -> str:
+        """By the length of each request's audio; of the one that is coming, by what has come."""
+        return heard_of(self._made, played_ms)
 
     async def released(self) -> None:
         """The connection is closed; what the server still does is unknown."""

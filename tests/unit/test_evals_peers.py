@@ -255,6 +255,21 @@ async def test_a_stranger_s_server_is_measured_by_its_address(server, kind, path
     assert {key for *_, key in asked} == {"Bearer a-key"}
 
 
+async def test_what_was_heard_of_a_server_is_told_by_the_length_of_its_answers(server):
+    url, _ = server
+    peer = WirePeer("openai", url + "/v1")
+    await peer.open()
+    reply = peer.reply()
+    reply.push_text("Hello there. And more.")
+    reply.end_text()
+    async for _ in reply:
+        pass
+    await peer.close()
+    assert reply.heard_text(60 * len("Hello there.") + 60 * len("And ")) == "Hello there. And"
+    assert reply.heard_text(60) == ""
+    assert reply.heard_text(60_000) == "Hello there. And more."
+
+
 async def test_a_server_that_says_nothing_is_an_empty_reply_and_not_a_fast_one(server):
     url, _ = server
     peer = WirePeer("openai", url + "/v1")
