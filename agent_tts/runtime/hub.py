@@ -64,6 +64,7 @@ def _snapshot(
         )
     except (HfHubHTTPError, HFValidationError, OSError) as error:
         raise CheckpointError(
-            f"Cannot fetch {name!r} from the hub ({type(error).__name__}). Download it and give the folder instead."
+            f"{name!r} is no folder here, and cannot be fetched from the hub ({type(error).__name__}). Download it and "
+            "give the folder instead."
         ) from error
     return Path(folder)

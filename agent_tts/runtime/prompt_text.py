@@ -23,6 +23,8 @@ MAX_PREFILL = 512
 FRAMES_PER_CHARACTER = 6
 SPARE_FRAMES = 44
 """A clause that has not ended by then is ended: the model has lost its place."""
+SLOW_FRAMES_PER_CHARACTER = 2
+"""A clause is spoken whole only where a context has room for so many: slow speech, ten characters a second."""
 FIRST_CHARACTERS_PER_S = 15.0
 """Speaking rate until the first clause has been heard; after that, what was measured."""
 
@@ -146,7 +148,7 @@ class PromptText:
 
     def _begin(self, clause: Clause) -> None:
         """Put the clause behind the live context, or begin a new one with what may stay of it."""
-        ask = self._layout.ask(clause.text)
+        clause, ask = self._as_much_as_fits(clause)
         max_frames = SPARE_FRAMES + FRAMES_PER_CHARACTER * len(clause.text)
         if not self._keep_turns:
             self._turns, self._begins_context = [], True
@@ -161,6 +163,16 @@ class PromptText:
             (clause.start + match.start(), clause.start + match.end()) for match in re.finditer(r"\S+", clause.text)
         )
         self._speaking = _Speaking(clause, words, max(1, min(max_frames, room)), list(ask))
+
+    def _as_much_as_fits(self, clause: Clause) -> tuple[Clause, list[Column]]:
+        """The clause and its columns; of one that no context has room for a part, and the rest waits."""
+        room = self._max_context - len(self._voice)
+        ask = self._layout.ask(clause.text)
+        while len(ask) + SLOW_FRAMES_PER_CHARACTER * len(clause.text) > room and len(clause.text) > 1:
+            clause, rest = _halves(clause)
+            self._waiting.appendleft(rest)
+            ask = self._layout.ask(clause.text)
+        return clause, ask
 
     def _length_with(self, ask: Sequence[Column]) -> int:
         return len(self._voice) + sum(map(len, self._turns)) + len(ask)
@@ -194,3 +206,15 @@ class PromptText:
             ended.append(WordTime(text, start, end, min(speaking.word_start_ms, now_ms), now_ms))
             speaking.word_start_ms = now_ms
         return ended
+
+
+def _halves(clause: Clause) -> tuple[Clause, Clause]:
+    """Two parts of a clause, cut at the last space of its first half, or in a word where there is none."""
+    middle = -(-len(clause.text) // 2)
+    space = clause.text.rfind(" ", 0, middle)
+    first, second = clause.text[: space if space > 0 else middle], clause.text[space + 1 if space > 0 else middle :]
+    begin = clause.end - len(second.lstrip())
+    return (
+        Clause(first.rstrip(), clause.start, clause.start + len(first.rstrip())),
+        Clause(second.lstrip(), begin, clause.end),
+    )

@@ -63,7 +63,6 @@ def add_voice(options: argparse.Namespace, config: EngineConfig) -> str:
         raise VoiceError(
             "The bundled model has its own voice and takes no recordings. Give a checkpoint that does: --model FOLDER."
         )
-    folder, _ = open_model(config)
     claim = ConsentClaim(
         kind=_ground(options),
         speaker=options.consent_from,
@@ -72,8 +71,13 @@ def add_voice(options: argparse.Namespace, config: EngineConfig) -> str:
         attestation=options.consent_text,
     )
     registry = open_registry(config)
-    voice = registry.add(
-        options.name, options.audio, options.text, claim, lambda: open_codec(folder), replace=options.replace
+    voice = registry.add(  # the model comes last: of a hub id it may have to be fetched
+        options.name,
+        options.audio,
+        options.text,
+        claim,
+        lambda: open_codec(open_model(config)[0]),
+        replace=options.replace,
     )
     return "\n".join(
         [

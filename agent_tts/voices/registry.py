@@ -134,8 +134,7 @@ class StoredVoices:
     """The stored voices as one engine has them: their prompts when it loads, their consent at every use."""
 
     def __init__(self, config: EngineConfig, *, now: Callable[[], datetime] = utc_now) -> None:
-        folder = config.voices_dir or Environment.read().voices_dir
-        self._registry = VoiceRegistry(folder, now=now)
+        self._registry = open_registry(config, now=now)
         self._voices: Mapping[str, Voice] = {}
 
     def references(self, folder: Path) -> dict[str, Reference]:
@@ -156,10 +155,10 @@ class StoredVoices:
             self._voices[name].consent.require_valid(name, self._registry.today)
 
 
-def open_registry(config: EngineConfig | None = None) -> VoiceRegistry:
+def open_registry(config: EngineConfig | None = None, *, now: Callable[[], datetime] = utc_now) -> VoiceRegistry:
     """The registry in `config.voices_dir`, or where the environment says. Creates nothing."""
     folder = config.voices_dir if config else None
-    return VoiceRegistry(folder or Environment.read().voices_dir)
+    return VoiceRegistry(folder or Environment.read().voices_dir, now=now)
 
 
 def _encode(recording: Recording, text: str, codec: VoiceCodec) -> tuple[Codes, str, CodecIdentity]:

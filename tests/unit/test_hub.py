@@ -13,6 +13,7 @@ from agent_tts import cli
 from agent_tts.config import EngineConfig
 from agent_tts.errors import CheckpointError, LicenseNotAcceptedError
 from agent_tts.runtime.loading import find_model, load_runner, open_model
+from tests.speechlike import speechlike, write_wav
 
 huggingface_hub = pytest.importorskip("huggingface_hub")
 
@@ -112,8 +113,16 @@ def test_listing_voices_for_a_hub_id_fetches_nothing(hub: FakeHub, capsys: pytes
         find_model(NAME)
 
 
+def test_a_recording_that_is_refused_fetches_nothing(hub: FakeHub, tmp_path: Path, capsys: pytest.CaptureFixture[str]):
+    audio = write_wav(tmp_path / "short.wav", speechlike(1))
+    said = ["--text", "Too short.", "--synthetic", "--accept-license", "fish-audio-research-license"]
+    assert cli.main(["voices", "add", "alice", "--model", NAME, "--audio", str(audio), *said]) == 2
+    assert "at least 3 s" in capsys.readouterr().err
+    assert hub.revisions == []
+
+
 def test_what_the_hub_does_not_have_or_no_hub_can_have_is_said(hub: FakeHub, monkeypatch: pytest.MonkeyPatch):
-    with pytest.raises(CheckpointError, match="Cannot fetch 'nobody/nothing'"):
+    with pytest.raises(CheckpointError, match="'nobody/nothing' is no folder here, and cannot be fetched"):
         open_model(EngineConfig(model="nobody/nothing"))
     for name in ("no-such-folder", "./no/such", "/no/such", "a/b/c", "owner/"):
         with pytest.raises(CheckpointError, match="Cannot find the model"):
