@@ -16,7 +16,7 @@ from torch import Tensor, nn
 
 from agent_tts.config import WeightFormat
 from agent_tts.models.quantized import Packed, pack, product, product_added
-from agent_tts.nn.attention import KVCache, Transformer, TransformerBlock
+from agent_tts.nn.attention import KVCache, Transformer, TransformerBlock, attend
 from agent_tts.nn.rope import Rotation, rotate, rotation
 
 
@@ -77,13 +77,7 @@ class DecodeStack:
         keys, values, mask = cache.update(number, k.unsqueeze(1), v.unsqueeze(1))
         if rows == 1 and mask is None and x.device.type == "cpu":
             return _attend_alone(q[0], keys[0], values[0]).view(1, -1)
-        mixed = F.scaled_dot_product_attention(  # heads that share a key stand as queries of one head: no key is copied
-            q.reshape(rows, kv_heads, heads // kv_heads, -1),
-            keys.transpose(1, 2),
-            values.transpose(1, 2),
-            attn_mask=None if mask is None else mask.unsqueeze(1),
-        )  # [rows, kv_heads, heads of one kv head, head_dim]
-        return mixed.reshape(rows, -1)
+        return attend(q.unsqueeze(1), keys, values, mask).view(rows, -1)
 
     def _norm(self, x: Tensor, weight: Tensor) -> Tensor:
         """nn/norm.py over the last axis."""

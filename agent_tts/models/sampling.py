@@ -57,9 +57,10 @@ def probabilities(ranked: Ranked, temperature: Tensor, top_p: Tensor, top_k: Ten
         [rows, ranks], each row sums to 1.
     """
     drop = ranked.cumulative > top_p.unsqueeze(-1)
+    ranks = torch.arange(drop.shape[-1], device=drop.device)
     if top_k is not None:
-        drop |= torch.arange(drop.shape[-1], device=drop.device) >= top_k.unsqueeze(-1)
-    drop[:, 0] = False
+        drop |= ranks >= top_k.unsqueeze(-1)
+    drop &= ranks > 0
     kept = ranked.logits.masked_fill(drop, float("-inf"))
     return (kept / temperature.clamp(min=MIN_TEMPERATURE).unsqueeze(-1)).softmax(dim=-1)
 

@@ -26,8 +26,9 @@ class KVCache(Protocol):
             k, v: [rows, time, kv_heads, head_dim], rotated already.
 
         Returns:
-            keys and values [rows, context, kv_heads, head_dim], and a bool mask [rows or 1, time, context] that is True
-            where a query sees a key; None = every query sees every key. Each query sees at least one key.
+            keys and values [rows, context, kv_heads, head_dim], and a mask [rows or 1, time, context]: bool, True where
+            a query sees a key, or what is added to the scores, in their dtype; None = every query sees every key. Each
+            query sees at least one key.
         """
         ...
 
@@ -72,15 +73,25 @@ class Attention(nn.Module):
         if self.q_norm is not None and self.k_norm is not None:
             q, k = self.q_norm(q), self.k_norm(k)
         keys, values, mask = cache.update(self.layer, rotate(k, angles), v)
-        mixed = F.scaled_dot_product_attention(
-            rotate(q, angles).transpose(1, 2),
-            keys.transpose(1, 2),
-            values.transpose(1, 2),
-            attn_mask=None if mask is None else mask.unsqueeze(1),
-            enable_gqa=heads != kv_heads,
-        )  # [rows, heads, time, head_dim]
-        out: Tensor = self.wo(mixed.transpose(1, 2).flatten(2))
+        out: Tensor = self.wo(attend(rotate(q, angles), keys, values, mask).flatten(2))
         return out
+
+
+def attend(q: Tensor, keys: Tensor, values: Tensor, mask: Tensor | None) -> Tensor:
+    """q [rows, time, heads, head_dim] over keys and values [rows, context, kv_heads, head_dim] -> the shape of q.
+
+    Heads that share a key stand behind each other as more queries of one head: kernels that take a mask would else copy
+    each key for each of its heads.
+    """
+    rows, time, heads, head_dim = q.shape
+    kv_heads = keys.shape[2]
+    grouped = q.view(rows, time, kv_heads, -1, head_dim).permute(0, 2, 3, 1, 4).flatten(2, 3)
+    if mask is not None:
+        mask = mask.unsqueeze(1)
+        if time > 1 and heads > kv_heads:
+            mask = mask.repeat(1, 1, heads // kv_heads, 1)
+    mixed = F.scaled_dot_product_attention(grouped, keys.transpose(1, 2), values.transpose(1, 2), attn_mask=mask)
+    return mixed.view(rows, kv_heads, -1, time, head_dim).permute(0, 3, 1, 2, 4).reshape(q.shape)
 
 
 class FeedForward(nn.Module):

@@ -47,7 +47,7 @@ class StaticStep:
 
     def __init__(self, parts: PromptParts, max_slots: int, max_context: int, launcher: Launcher) -> None:
         config, pool = parts.config, parts.pool
-        self._parts, self._launcher = parts, launcher
+        self._parts, self.launcher = parts, launcher
         self.crossing = Crossing(parts.device)
         self.contexts = contexts(max_context)
         sizes = Sizes(
@@ -61,15 +61,21 @@ class StaticStep:
         self.buffers = {rows: StepBuffers(rows, sizes, self.crossing, pool.k.dtype) for rows in buckets(max_slots)}
 
     @torch.inference_mode()
-    def prepare(self) -> None:
-        """Make every function launchable, the largest first. Takes seconds on a GPU; never called by a step."""
+    def prepare(self, only_rows: int | None = None, only_context: int | None = None) -> None:
+        """Make every function launchable, or those of one batch size and bound, the largest first.
+
+        Takes seconds on a GPU; never called by a step.
+        """
         for rows, buffers in sorted(self.buffers.items(), reverse=True):
+            if only_rows not in (None, rows):
+                continue
             self._clear(buffers)
             buffers.host.knobs[:], buffers.host.noise[:], buffers.host.top_k[:] = 1.0, 0.5, 1
             buffers.send(0)
-            self._launcher.prepare(("speak", rows), partial(self.speak, buffers))
+            self.launcher.prepare(("speak", rows), partial(self.speak, buffers))
             for bound in reversed(self.contexts):
-                self._launcher.prepare(("slow", rows, bound), partial(self.slow, buffers, bound))
+                if only_context in (None, bound):
+                    self.launcher.prepare(("slow", rows, bound), partial(self.slow, buffers, bound))
         self.crossing.wait()
 
     def takes(self, rows: Sequence[Row]) -> bool:
@@ -84,7 +90,7 @@ class StaticStep:
         buffers.send(prompts[-1] if prompts else 0)
         if len(prompts) < len(rows):
             longest = max(row.num_past + 1 for row, work in zip(rows, works, strict=True) if _decodes(work))
-            self._launcher.launch(("slow", buffers.rows, next(bound for bound in self.contexts if bound >= longest)))
+            self.launcher.launch(("slow", buffers.rows, next(bound for bound in self.contexts if bound >= longest)))
         begins = iter((0, *prompts))
         for index, (row, work) in enumerate(zip(rows, works, strict=True)):
             if not _decodes(work):
@@ -122,6 +128,7 @@ class StaticStep:
                 begin, middle = ends[-1], ends[-1] + len(work.columns) * sizes.width
                 ends.append(begin + sizes.prompt_ids(len(work.columns)))
                 host.prompts[begin:middle].reshape(-1, sizes.width)[:] = work.columns
+                host.prompts[middle : ends[-1]] = self._parts.pool.num_pages
                 host.prompts[middle : middle + len(row.pages)] = row.pages
             if work.speaks:
                 self._fill_speaker(buffers, index, row.slot)
@@ -165,7 +172,7 @@ class StaticStep:
         if not any(work.speaks for work in works):
             self.crossing.wait()  # the next step writes the buffer that is being copied
             return nothing
-        self._launcher.launch(("speak", buffers.rows))
+        self.launcher.launch(("speak", buffers.rows))
         columns, pcm = buffers.fetch()
         ids = columns[: len(rows)].tolist()
         return [
