@@ -117,11 +117,12 @@ def test_the_engine_speaks_what_the_reference_speaks(make, monkeypatch: pytest.M
         assert spoken.shape[1] >= 20
 
 
+@pytest.mark.parametrize("step", ["dynamic", "static"])
 def test_a_prompt_that_goes_on_inside_a_page_of_another_speaks_what_the_reference_speaks(
-    make, monkeypatch: pytest.MonkeyPatch
+    make, monkeypatch: pytest.MonkeyPatch, step: str
 ) -> None:
     monkeypatch.setattr(clauses, "_LEAST", (WHOLE_TEXT,))
-    bench, data = make(), fixtures.arrays("s2_tiny")
+    bench, data = make(step=step), fixtures.arrays("s2_tiny")
     prompt_of(bench, "before", "Other words.", "clone")
     bench.open("cloned", text_of("clone"), voice="clone")
     bench.step(60)
