@@ -17,7 +17,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-from agent_tts.errors import LicenseNotAcceptedError
+from agent_tts.errors import CheckpointError, LicenseNotAcceptedError
 from agent_tts.models.licenses import License, find_license
 
 logger = logging.getLogger(__name__)
@@ -71,13 +71,20 @@ def require_license(
 
 
 def weights_identity(folder: Path) -> str:
-    """A hash that names the weights without reading them all: config.json, the index, and the files' sizes."""
+    """A hash that names the weights without reading them all: config.json, the index, and the files' sizes.
+
+    Raises:
+        CheckpointError: One of these files cannot be read.
+    """
     digest = hashlib.sha256()
     for path in sorted(folder.iterdir()):
-        if path.name == "config.json" or path.name.endswith(".index.json"):
-            digest.update(path.name.encode() + b"\0" + path.read_bytes())
-        elif path.suffix in _WEIGHTS:
-            digest.update(f"{path.name}\0{path.stat().st_size}\0".encode())
+        try:
+            if path.name == "config.json" or path.name.endswith(".index.json"):
+                digest.update(path.name.encode() + b"\0" + path.read_bytes())
+            elif path.suffix in _WEIGHTS:
+                digest.update(f"{path.name}\0{path.stat().st_size}\0".encode())
+        except OSError as error:
+            raise CheckpointError(f"{path} cannot be read: {error.strerror}.") from error
     return digest.hexdigest()
 
 

@@ -188,6 +188,14 @@ def test_loading_asks_before_it_reads_a_weight(tmp_path: Path, monkeypatch: pyte
     assert open_model(EngineConfig(model=str(folder))) == (folder, S2)
 
 
+def test_weights_that_cannot_be_read_are_an_error_of_ours(tmp_path: Path):
+    folder = checkpoint(tmp_path / "model", license=RESEARCH)
+    (folder / "model.safetensors").unlink()
+    (folder / "model.safetensors").symlink_to(tmp_path / "not-fetched")
+    with pytest.raises(CheckpointError, match=r"model\.safetensors cannot be read"):
+        gate(folder, tmp_path / "cache")
+
+
 def test_an_unknown_layout_is_refused_before_anything_is_asked(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
     monkeypatch.setenv("AGENT_TTS_CACHE", str(tmp_path / "cache"))
     folder = checkpoint(tmp_path / "model", "fish_drama_3", license=RESEARCH)
