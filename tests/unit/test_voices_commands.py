@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import argparse
 import json
-from datetime import UTC, datetime
+from datetime import UTC, date, datetime
 from pathlib import Path
 
 import numpy as np
@@ -255,6 +255,18 @@ def test_a_voice_is_refused_from_the_day_after_its_consent_on_also_by_an_engine_
         stored.require_consent("alice")
     with pytest.raises(ConsentError, match="ended on 2026-06-30; a voice cannot be added"):
         registry.add("bob", audio, TEXT, ConsentClaim(None, "A", "b", "2026-06-30"), lambda: open_codec(checkpoint))
+
+
+def test_list_and_show_mark_an_expired_consent(
+    checkpoint: Path, audio: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+):
+    assert add("alice", checkpoint, audio) == 0
+    monkeypatch.setattr(VoiceRegistry, "today", date(2100, 1, 1))
+    for command in (["list", "--model", str(checkpoint)], ["show", "alice"], ["show", "alice", "--json"]):
+        capsys.readouterr()
+        assert cli.main(["voices", *command]) == 0
+        said = capsys.readouterr().out
+        assert "EXPIRED: it ended on 2099-12-31; nothing is spoken with this voice any more" in said
 
 
 def test_the_folder_of_voices_comes_from_config_then_environment_then_home(
