@@ -8,7 +8,10 @@ Definitions. **Loop lag**: a timer of this process's event loop is due every 5 m
 First with nothing to do (idle), then while N utterances stream (streaming): only the difference is ours, the rest is
 the machine's. **Chunk lateness** is not measured here; evals.latency does that. **Cancellation**: abort() called ->
 released, once as the client saw it, once as the engine's process did; the difference is the socket. Half of the
-replies are aborted after a second. Report only: no gate is a time.
+replies are aborted after a second. **CPU for a second of audio**: this process's CPU time while streaming, less what
+the idle phase took in as long, over the audio that was delivered; with the engine in this process, its own work too.
+**Wake-ups for a second of audio**: how often a thread of this process was waiting and was woken (voluntary context
+switches), less those of the idle phase; a codec frame of 40 ms is 25 frames a second. Report only: no gate is a time.
 """
 
 from __future__ import annotations
@@ -16,18 +19,23 @@ from __future__ import annotations
 import argparse
 import asyncio
 import json
+import resource
 import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Coroutine, Sequence
 from contextlib import asynccontextmanager
+from dataclasses import dataclass
 from pathlib import Path
+from typing import Any, TypeVar
 
 from agent_tts import Engine, EngineConfig, TtsMetrics
 from agent_tts.errors import EngineUnavailableError
 from agent_tts.host import describe_run
 from agent_tts.metrics import percentile
+
+T = TypeVar("T")
 
 PERIOD_S = 0.005
 START_TIMEOUT_S = 120.0
@@ -64,28 +72,58 @@ async def stream_one(engine: Engine, duration_s: float, number: int) -> list[Tts
     return metrics
 
 
+@dataclass(frozen=True, slots=True)
+class Phase:
+    """What one phase took of this process."""
+
+    lags_ms: list[float]
+    seconds: float
+    cpu_s: float
+    wake_ups: int
+
+
+async def watched(work: Coroutine[Any, Any, T]) -> tuple[T, Phase]:
+    """Do `work` beside the timer; what came of it, and what it took."""
+    stop = asyncio.Event()
+    began_s, busy_s, woken = time.monotonic(), time.process_time(), wake_ups()
+    timing = asyncio.create_task(loop_lags_ms(stop))
+    done = await work
+    stop.set()
+    lags_ms = await timing
+    return done, Phase(lags_ms, time.monotonic() - began_s, time.process_time() - busy_s, wake_ups() - woken)
+
+
 async def measure(engine: Engine, streams: int, duration_s: float) -> dict[str, object]:
-    stop = asyncio.Event()
-    idle = asyncio.create_task(loop_lags_ms(stop))
-    await asyncio.sleep(min(5.0, duration_s))
-    stop.set()
-    idle_ms = await idle
-    stop = asyncio.Event()
-    began_s, busy_s = time.monotonic(), time.process_time()
-    streaming = asyncio.create_task(loop_lags_ms(stop))
-    replies = await asyncio.gather(*(stream_one(engine, duration_s, number) for number in range(streams)))
-    stop.set()
+    _, idle = await watched(asyncio.sleep(min(5.0, duration_s)))
+    replies, busy = await watched(_all_streams(engine, streams, duration_s))
     metrics = [one for reply in replies for one in reply]
+    audio_s = sum(one.delivered_audio_ms for one in metrics) / 1000
     return {
-        "loop_lag_idle_ms": spread(idle_ms),
-        "loop_lag_streaming_ms": spread(await streaming),
+        "loop_lag_idle_ms": spread(idle.lags_ms),
+        "loop_lag_streaming_ms": spread(busy.lags_ms),
         "ttfa_playable_ms": spread([one.ttfa_playable_ms for one in metrics]),
         "chunk_gap_max_ms": spread([one.chunk_gap_max_ms for one in metrics]),
         "cancellation_client_ms": spread([one.cancellation_latency_ms for one in metrics]),
         "cancellation_engine_ms": spread([one.engine_cancellation_ms for one in metrics]),
-        "cpu_share_of_this_process": round((time.process_time() - busy_s) / (time.monotonic() - began_s), 4),
+        "cpu_share_of_this_process": round(busy.cpu_s / busy.seconds, 4),
+        "cpu_ms_for_a_second_of_audio": _beyond(1000 * busy.cpu_s, 1000 * idle.cpu_s, busy, idle, audio_s),
+        "wake_ups_for_a_second_of_audio": _beyond(busy.wake_ups, idle.wake_ups, busy, idle, audio_s),
         "underruns": sum(one.underruns for one in metrics),
     }
+
+
+async def _all_streams(engine: Engine, streams: int, duration_s: float) -> list[list[TtsMetrics]]:
+    return await asyncio.gather(*(stream_one(engine, duration_s, number) for number in range(streams)))
+
+
+def _beyond(busy: float, idle: float, phase: Phase, before: Phase, audio_s: float) -> float | None:
+    """What streaming took beyond the idle phase's rate, for a second of audio."""
+    return round((busy - idle * phase.seconds / before.seconds) / audio_s, 2) if audio_s else None
+
+
+def wake_ups() -> int:
+    """Voluntary context switches of this process so far, all threads."""
+    return resource.getrusage(resource.RUSAGE_SELF).ru_nvcsw
 
 
 def spread(values: Sequence[float | None]) -> dict[str, float | int | None]:
@@ -155,6 +193,10 @@ def table(report: dict[str, object]) -> str:
             values = "".join(f"{'-' if row[key] is None else row[key]:>10}" for key in ("p50", "p95", "p99", "worst"))
             lines.append(f"  {name:<24}{row['n']:>7}{values}")
     lines.append(f"  underruns {report['underruns']}, CPU of this process {report['cpu_share_of_this_process']:.1%}")
+    lines.append(
+        f"  for a second of audio: {report['cpu_ms_for_a_second_of_audio']} ms of CPU, "
+        f"{report['wake_ups_for_a_second_of_audio']} wake-ups"
+    )
     lines.append(f"  torch in this process: {report['torch']}")
     return "\n".join(lines)
 
