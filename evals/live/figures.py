@@ -18,6 +18,7 @@ SPREADS = {
     "decision_to_abort": "decision -> abort() called",
     "paused_to_quiet": "output paused -> silence at the ear",
     "ahead": "generated, never played",
+    "response": "caller's last sound -> next reply at the ear",
 }
 
 
@@ -35,6 +36,7 @@ def live_figures(made: Sequence[Made], results: Sequence[EventResult], packets: 
         "vad_to_cleared": spread([_between(row.vad_s, row.cleared_s) for _, row in both]),
         "decision_to_abort": spread([_between(row.decision_s, row.abort_s) for _, row in both]),
         "paused_to_quiet": spread([_between(item.paused_s, row.duck_s) for item, row in both if not item.in_a_gap]),
+        "response": spread([_between(item.record.caller_end_s, row.next_audio_s) for item, row in both]),
         "ahead": spread([_less(row.generated_ms, item.played_ms) for item, row in both]),
     }
     absent = [result for result in results if result.expect == "absent"]
@@ -42,7 +44,13 @@ def live_figures(made: Sequence[Made], results: Sequence[EventResult], packets: 
         **spreads,
         "pauses_that_met_a_gap": sum(item.in_a_gap for item, _ in both),
         "false_ducks": sum(result.outcome in ("ducked", "stopped") for result in absent),
-        "packets": None if packets is None else {"received": packets.received, "lost": packets.lost},
+        "packets": None
+        if packets is None
+        else {
+            "received": packets.received,
+            "lost": packets.lost,
+            "ms_each": packets.ms_each,
+        },
     }
 
 
