@@ -16,6 +16,8 @@ from evals.metrics_stream import ReplyRecord
 from evals.outcome import Outcome
 
 WORST = 5
+Case = tuple[float, str, str, int, Heard]
+"""WER below zero, judge, way of speaking, number of the sentence, what was heard."""
 
 
 def write_report(
@@ -31,7 +33,7 @@ def write_report(
     header = ("judge", "text", "n", "exact", "WER", "CER", "half wrong")
     scores = [(name, value) for name, value in outcome.figures.items() if page.is_interval(value)]
     others = [(name, value["value"], value["low"], value["high"]) for name, value in scores]
-    worst = sorted(
+    worst: list[Case] = sorted(
         (-item.wer, judge, mode, number, item)
         for (judge, mode), items in heard.items()
         for number, item in enumerate(items)
@@ -44,11 +46,19 @@ def write_report(
             page.verdict(outcome),
             page.section("Errors", page.grid(header, rows)),
             page.section("Scores, their mean and its 95 % interval", page.grid(("", "mean", "from", "to"), others)),
-            page.section("Understood worst", *(_case(*entry[1:], records) for entry in worst[:WORST])),
+            page.section("Understood worst", *(_case(*entry[1:], records) for entry in _once(worst)[:WORST])),
             page.methods(definition),
             page.surroundings(outcome),
         ],
     )
+
+
+def _once(worst: Sequence[Case]) -> list[Case]:
+    """Each sentence where it was understood worst, not once for each judge and way of speaking."""
+    found: dict[str, Case] = {}
+    for entry in worst:
+        found.setdefault(entry[-1].text, entry)
+    return list(found.values())
 
 
 def _case(judge: str, mode: str, number: int, item: Heard, records: Mapping[str, Sequence[ReplyRecord]]) -> str:
