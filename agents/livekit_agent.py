@@ -11,6 +11,7 @@ from __future__ import annotations
 import asyncio
 import json
 import os
+import sys
 import time
 from collections.abc import Callable
 from dataclasses import asdict, dataclass, field
@@ -233,5 +234,17 @@ def publisher(context: JobContext) -> Callable[[dict[str, Any]], None]:
     return publish
 
 
+def need_sound() -> None:
+    """The console is this machine's microphone and loudspeaker: ends with what is missing, without a traceback."""
+    try:
+        import sounddevice
+    except OSError:
+        raise SystemExit("console needs PortAudio (Debian: apt-get install libportaudio2); start does not.") from None
+    if not sounddevice.query_devices():
+        raise SystemExit("console needs a microphone and a loudspeaker, this machine has none; start does not.")
+
+
 if __name__ == "__main__":
+    if "console" in sys.argv[1:2] and "--text" not in sys.argv:
+        need_sound()
     cli.run_app(server)

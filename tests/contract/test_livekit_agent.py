@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import builtins
 from pathlib import Path
+from types import ModuleType, SimpleNamespace
 
 import pytest
 
@@ -11,7 +13,7 @@ pytest.importorskip("livekit.plugins.silero", reason="needs pip install 'agent-t
 
 from agent_tts.barge_in import policy_of
 from agent_tts.errors import ConfigError
-from agents.livekit_agent import CONFIG_FILE, AgentConfig, read_config
+from agents.livekit_agent import CONFIG_FILE, AgentConfig, need_sound, read_config
 
 
 def test_the_shipped_file_is_valid_and_names_a_preset_that_exists() -> None:
@@ -35,3 +37,20 @@ def test_an_unknown_key_names_the_nearest(tmp_path: Path, text: str, nearest: st
     path.write_text(text)
     with pytest.raises(ConfigError, match=nearest):
         read_config(path)
+
+
+def no_library() -> ModuleType:
+    raise OSError("PortAudio library not found")
+
+
+@pytest.mark.parametrize(
+    ("sounddevice", "lacks"),
+    [(no_library, "PortAudio"), (lambda: SimpleNamespace(query_devices=list), "a microphone and a loudspeaker")],
+)
+def test_the_console_says_what_it_lacks(monkeypatch: pytest.MonkeyPatch, sounddevice, lacks: str) -> None:
+    imported = builtins.__import__
+    monkeypatch.setattr(
+        builtins, "__import__", lambda name, *rest: sounddevice() if name == "sounddevice" else imported(name, *rest)
+    )
+    with pytest.raises(SystemExit, match=lacks):
+        need_sound()
