@@ -27,7 +27,11 @@ COLUMNS = (
     Column("release_ms", "abort to released, ms", "abort() -> the TTS has stopped working for this reply"),
     Column("unheard_ms", "made and not heard, ms", "audio computed for the reply - audio of it that reached the ear"),
     Column("wasted_ms", "wasted, ms", "audio computed and never handed over: what abort() could still throw away"),
-    Column("next_ttfa_ms", "next TTFA, ms", "first text of the next reply -> its first sound at the ear"),
+    Column(
+        "next_ttfa_ms",
+        "next TTFA, ms",
+        "first text of the next reply -> its first sound at the ear; text comes at an LLM's pace",
+    ),
     Column(
         "text_error", "heard text, words wrong", "what the TTS says was heard against its own word times at the ear"
     ),

@@ -22,6 +22,7 @@ import numpy.typing as npt
 from evals.metrics_recording import WINDOW_MS, CallSummary, Kind, analyse
 from evals.metrics_stats import spread
 from evals.outcome import Gate, Outcome, finish, table
+from evals.page_recording import write
 
 Pcm = npt.NDArray[np.int16]
 WORDS = {"interruption": Kind.INTERRUPTION, "other": Kind.NOT_FOR_THE_AGENT}
@@ -41,7 +42,10 @@ def main(argv: Sequence[str] | None = None) -> int:
         for item in summary.overlaps
     ]
     print(table(("caller at", "meant", "silent after ms", "talk-over ms", "leftover ms"), rows), end="\n\n")
-    return finish(_outcome(options, summary), options.out)
+    outcome = _outcome(options, summary)
+    if options.out is not None:
+        write(options.out / f"recording-{outcome.peer}.html", outcome, summary, caller, agent, rate)
+    return finish(outcome, options.out)
 
 
 def read(path: Path) -> tuple[Pcm, int]:
@@ -117,5 +121,5 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--agent", type=Path, default=None, help="and the agent's, at the same rate, same start")
     parser.add_argument("--labels", type=Path, default=None, help="what the caller's sounds meant")
     parser.add_argument("--level", type=float, default=0.01, help="audible above this share of full scale")
-    parser.add_argument("--out", type=Path, default=None, help="folder for the JSON file")
+    parser.add_argument("--out", type=Path, default=None, help="folder for the JSON file and the report")
     return parser

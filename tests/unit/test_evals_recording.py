@@ -73,6 +73,10 @@ def test_the_command_reads_a_stereo_call_and_fails_on_a_missed_interruption(tmp_
     assert recording.main([good]) == 0
     line = json.loads(capsys.readouterr().out.splitlines()[-1])
     assert line["figures"]["silent_ms"]["p50"] == pytest.approx(300, abs=1)
+    assert recording.main([good, "--out", str(tmp_path)]) == 0
+    page = (tmp_path / "recording-good.html").read_text()
+    assert "agent silent +300 ms" in page
+    assert page.count("data:audio/wav;base64,") == 2, "the call, and its one overlap"
     deaf = saved(tmp_path / "deaf.wav", track(6_000, (2_000, 3_000)), track(6_000, (500, 5_800)))
     assert recording.main([deaf]) == 1
 
