@@ -4,8 +4,9 @@ One row per event. Its moments are seconds of one monotonic clock; a moment of N
 order that cannot have happened, because then the measurement is wrong, whatever its numbers look like.
 
     onset ─▶ suspicion ─▶ duck
-      └────▶ VAD ─▶ decision ─▶ abort ─▶ released
-                       └──────▶ cleared
+      ├────▶ VAD                       not before the decision where our own onset test decides
+      ├────▶ decision ─▶ abort ─▶ released
+      │         └──────▶ cleared
       └────▶ silence at the ear ─▶ next audio
 """
 
@@ -31,7 +32,8 @@ STAGES = (
 
 _ORDERS = (
     ("onset_s", "suspicion_s", "duck_s"),
-    ("onset_s", "vad_s", "decision_s", "abort_s", "released_s"),
+    ("onset_s", "vad_s"),
+    ("onset_s", "decision_s", "abort_s", "released_s"),
     ("decision_s", "cleared_s"),
     ("onset_s", "silence_s", "next_audio_s"),
 )

@@ -28,7 +28,7 @@ def row(shift_s: float = 0.0, **changes: object) -> BargeInRow:
     "impossible",
     [
         {"onset_s": 10.25},
-        {"vad_s": 10.2015},
+        {"vad_s": 9.9},
         {"abort_s": 10.2},
         {"released_s": 10.2},
         {"cleared_s": 10.2},
@@ -40,6 +40,11 @@ def row(shift_s: float = 0.0, **changes: object) -> BargeInRow:
 def test_an_impossible_order_is_refused(impossible: dict[str, float]) -> None:
     with pytest.raises(ValueError, match="cannot have happened"):
         row(**impossible)
+
+
+def test_our_own_onset_test_may_decide_before_the_frameworks_vad() -> None:
+    """When it does, a row that refused the VAD's later start lost the whole measurement."""
+    assert row(vad_s=10.2015).since_onset_ms("vad_s") == pytest.approx(201.5)
 
 
 def test_moments_that_were_not_seen_leave_the_order_of_the_others_checked() -> None:
