@@ -17,7 +17,7 @@ from livekit.agents import AgentSession, AgentStateChangedEvent, UserInputTransc
 from livekit.agents.voice import io
 
 from agent_tts.audio.onset import Activity
-from agent_tts.barge_in import HEARD, Action, BargeIn, Event, Policy, policy_of
+from agent_tts.barge_in import HEARD, Action, BargeIn, Event, Policy, State, is_backchannel, policy_of
 from agent_tts.engine import AbortAck, Utterance
 from agent_tts.errors import ConfigError
 from agent_tts.livekit.caller_tap import CallerTap, knows_speech
@@ -113,6 +113,8 @@ class Binding:
 
     def _on_words(self, event: UserInputTranscribedEvent) -> None:
         self._handle(Event.WORDS, event.transcript)
+        if event.is_final and self._went_on(event.transcript):
+            asyncio.get_running_loop().call_soon(self._session.clear_user_turn)  # when the framework has added it
 
     def _on_playback_finished(self, event: io.PlaybackFinishedEvent) -> None:
         if event.interrupted:
@@ -143,6 +145,12 @@ class Binding:
         """What is said now may be interrupted. Speech of another kind can follow within one turn of the agent."""
         speech = self._session.current_speech
         return speech is not None and speech.allow_interruptions
+
+    def _went_on(self, words: str) -> bool:
+        """A backchannel over a reply that goes on. LiveKit would keep it and answer it as soon as the caller pauses."""
+        talks = self._session.user_state == "speaking"
+        playing = self.barge_in is not None and self.barge_in.state is State.PLAYING
+        return playing and not talks and is_backchannel(words)
 
     def _set_timer(self) -> None:
         if self._timer is not None:

@@ -81,8 +81,9 @@ def _made(tracks: Tracks, told: _Told, attempt: Attempt, answers: Sequence[Answe
     quiet = _quiet(told, sounding, paused_s, following_s or attempt.until_s)
     if quiet is not None:
         moments.dip_s = quiet.start_ms / 1000
-        resumed = told.first("resumed", paused_s or onset_s)
-        moments.restored_s = quiet.end_ms / 1000 if resumed and np.isfinite(quiet.end_ms) else None
+        resumed_s = told.first("resumed", paused_s or onset_s).get("at_s", np.inf)
+        went_on = resumed_s < (over_s or np.inf) and np.isfinite(quiet.end_ms)
+        moments.restored_s = quiet.end_ms / 1000 if went_on else None
     if moments.suspicion_s is not None and moments.dip_s is not None and moments.suspicion_s > moments.dip_s:
         moments.suspicion_s = None  # something else had paused it already
     following = _following(attempt, following_s, answers)

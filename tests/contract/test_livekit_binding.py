@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from types import SimpleNamespace
 from typing import Any
 
@@ -27,6 +28,11 @@ class FakeSession(rtc.EventEmitter[str]):
         self.options = SimpleNamespace(interruption={"min_words": min_words})
         self.current_speech = SimpleNamespace(allow_interruptions=True)
         self.interrupts = 0
+        self.cleared_turns = 0
+        self.user_state = "listening"
+
+    def clear_user_turn(self) -> None:
+        self.cleared_turns += 1
 
     def interrupt(self) -> None:
         self.interrupts += 1
@@ -35,6 +41,7 @@ class FakeSession(rtc.EventEmitter[str]):
         self.emit("agent_state_changed", SimpleNamespace(old_state=old, new_state=new))
 
     def user(self, old: str, new: str) -> None:
+        self.user_state = new
         self.emit("user_state_changed", SimpleNamespace(old_state=old, new_state=new))
 
     def hears(self, words: str) -> None:
@@ -82,6 +89,35 @@ async def test_selective_ends_the_reply_for_a_word_that_means_something() -> Non
     session.hears("Stop.")
     assert session.interrupts == 1
     assert utterance.calls == ["pause", "resume", "pause", "abort"]
+
+
+@pytest.mark.parametrize(
+    ("preset", "words", "cleared"),
+    [("selective", "Yeah.", 1), ("selective", "Stop.", 0), ("immediate", "Yeah.", 0), ("framework", "Yeah.", 0)],
+)
+async def test_a_backchannel_over_a_reply_that_goes_on_is_not_left_for_the_next_turn(
+    preset: str, words: str, cleared: int
+) -> None:
+    """LiveKit kept "yeah" and answered it in the middle of the next question, whose words were still to come."""
+    session = FakeSession()
+    await speaking(session, preset)
+    session.user("listening", "speaking")
+    session.user("speaking", "listening")
+    session.hears(words)
+    assert session.cleared_turns == 0, "the framework adds the words after it has told of them"
+    await asyncio.sleep(0)
+    assert session.cleared_turns == cleared
+
+
+async def test_words_of_a_caller_who_talks_on_are_kept() -> None:
+    session = FakeSession()
+    await speaking(session, "selective")
+    session.user("listening", "speaking")
+    session.user("speaking", "listening")
+    session.user_state = "speaking"
+    session.hears("Yeah.")
+    await asyncio.sleep(0)
+    assert session.cleared_turns == 0
 
 
 async def test_framework_only_reports() -> None:
