@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import asyncio
 import random
-import time
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
 
@@ -21,7 +20,7 @@ HEARD_S = {"first_frame": 0.02, "steady": 0.5}
 """How much of a reply has been heard at each anchor that a caller can know of."""
 JITTER_S = 0.7
 """Up to so much is added to an event's delay, so that no two of them meet the same state."""
-OLD_S = 14.0
+OLD_S = 25.0
 """A reply that has gone on for so long may end before the event does."""
 ANSWER_S = 15.0
 PATIENCE_S = 40.0
@@ -52,17 +51,29 @@ def can_be_made(plan: EventPlan) -> bool:
     return scenario.anchor in HEARD_S and not scenario.forced and scenario.times == 1 and scenario.echo_db is None
 
 
+@dataclass(frozen=True, slots=True)
+class Script:
+    """What is to happen, and its sounds."""
+
+    plans: Sequence[EventPlan]
+    clips: Sequence[Pcm]
+    question: Pcm
+
+    @classmethod
+    def of(cls, plans: Sequence[EventPlan]) -> Script:
+        """Make the sounds; before a call, for it takes a while."""
+        return cls(plans, [spoken(item, number) for number, item in enumerate(plans)], at_line(clip(QUESTION)))
+
+
 async def hold(
-    line: Line, plans: Sequence[EventPlan], *, seed: int, told: Callable[[int], None]
+    line: Line, script: Script, *, seed: int, told: Callable[[int], None] = lambda done: None
 ) -> tuple[list[Attempt], list[str]]:
     """Make all events in one call. Also names those whose moment never came."""
     numbers = random.Random(seed)
-    clips = [await asyncio.to_thread(spoken, plan, number) for number, plan in enumerate(plans)]
-    question = at_line(await asyncio.to_thread(clip, QUESTION))
     attempts, unreached = [], []
-    for number, (plan, pcm) in enumerate(zip(plans, clips, strict=True)):
+    for number, (plan, pcm) in enumerate(zip(script.plans, script.clips, strict=True)):
         try:
-            await _reach(line, plan, question)
+            await _reach(line, plan, script.question)
             await asyncio.sleep(plan.delay_ms / 1000 + numbers.uniform(0.0, JITTER_S))
             attempts.append(await _make(line, plan, number, pcm))
         except TimeoutError:
@@ -73,16 +84,17 @@ async def hold(
 
 async def _make(line: Line, plan: EventPlan, number: int, pcm: Pcm) -> Attempt:
     replies = line.hearing.count("speaking")
-    begin_s = time.monotonic()
+    now = asyncio.get_running_loop().time  # time.monotonic(), unless a test moves it
+    begin_s = now()
     await line.say(pcm)
-    end_s = time.monotonic()
+    end_s = now()
     answered = False
     if plan.scenario.expect == "absent":
         await asyncio.sleep(WATCHED_S)
     else:
         answered = await _within(ANSWER_S, line.hearing.event("speaking", replies + 1))
         answered = answered and await _within(ANSWER_S, line.hearing.speech(0.3))
-    return Attempt(plan, number, begin_s, end_s, time.monotonic(), answered)
+    return Attempt(plan, number, begin_s, end_s, now(), answered)
 
 
 async def _reach(line: Line, plan: EventPlan, question: Pcm) -> None:
@@ -97,7 +109,8 @@ async def _reach(line: Line, plan: EventPlan, question: Pcm) -> None:
 
 def _fresh(line: Line) -> bool:
     state = next((event for event in reversed(line.hearing.told) if event["name"] in AGENT_STATES), None)
-    return state is not None and state["name"] == "speaking" and time.monotonic() - state["at_s"] < OLD_S
+    now_s = asyncio.get_running_loop().time()
+    return state is not None and state["name"] == "speaking" and now_s - state["at_s"] < OLD_S
 
 
 async def _within(seconds: float, awaited: Awaitable[None]) -> bool:

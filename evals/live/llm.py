@@ -34,7 +34,7 @@ class Llm:
 
 
 @asynccontextmanager
-async def steady_llm(*, seed: int = 1, words: int = 90, tokens_per_s: float = 30.0) -> AsyncIterator[Llm]:
+async def steady_llm(*, seed: int = 1, words: int = 120, tokens_per_s: float = 30.0) -> AsyncIterator[Llm]:
     """Serve on loopback for the length of the block. Every request gets the next reply, whatever it asks."""
     llm = Llm()
 

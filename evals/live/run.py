@@ -22,7 +22,7 @@ import numpy as np
 
 from evals.barge_in import gates_of
 from evals.clips import save
-from evals.live.call import Attempt, can_be_made, hold
+from evals.live.call import Attempt, Script, can_be_made, hold
 from evals.live.figures import SPREADS, live_figures
 from evals.live.line import WHERES, CannotCallError, Packets, Setting, opener_of
 from evals.live.llm import Answer, steady_llm
@@ -93,13 +93,15 @@ async def _hold(options: argparse.Namespace) -> Held:
     def narrate(stage: str) -> None:
         print(f"{time.monotonic() - start_s:6.1f} s  {stage}", file=sys.stderr, flush=True)
 
+    narrate("making what the caller says")
+    script = Script.of(plans)
     with tempfile.TemporaryDirectory(prefix="agent_tts_live_", ignore_cleanup_errors=True) as folder:
         async with steady_llm(seed=options.seed) as llm:
             setting = Setting(options.preset, llm.url, (options.logs or Path(folder)).resolve(), narrate)
             setting.folder.mkdir(parents=True, exist_ok=True)
             async with opener_of(options.where)(setting) as line:
                 attempts, unreached = await hold(
-                    line, plans, seed=options.seed, told=lambda done: narrate(f"event {done} of {len(plans)}")
+                    line, script, seed=options.seed, told=lambda done: narrate(f"event {done} of {len(plans)}")
                 )
                 tracks, packets = await line.tracks(), await line.packets()
     return Held(tracks, line.hearing.told, llm.answers, attempts, unreached, left_out, packets)
