@@ -15,6 +15,10 @@ from agent_tts.runtime.step import Row, RowResult, StepPlan, Work
 from agent_tts.text.prompt import Column
 from agent_tts.types import SamplingParams
 
+STEADY = SamplingParams(top_k=2, top_p=2.0, fast_top_p=2.0)
+"""For comparisons. The last bit of a logit depends on the batch. Noise goes by rank, so that two candidates of nearly
+equal logits exchange theirs when that bit decides their order: with two ranks that is rare, with thirty it is not."""
+
 
 @dataclass
 class Speaker:
@@ -36,8 +40,11 @@ class Speaker:
 class Drive:
     """Opens speakers in slots and steps any set of them."""
 
-    def __init__(self, runner: PromptRunner, page_size: int, pages_each: int) -> None:
+    def __init__(
+        self, runner: PromptRunner, page_size: int, pages_each: int, sampling: SamplingParams | None = None
+    ) -> None:
         self.runner = runner
+        self._sampling = sampling or SamplingParams()
         self._page_size, self._pages_each = page_size, pages_each
 
     def open(self, slot: int, prompt: Sequence[Column]) -> Speaker:
@@ -71,7 +78,7 @@ class Drive:
             slot=speaker.slot,
             opens=not speaker.opened,
             seed=speaker.slot,
-            sampling=SamplingParams(),
+            sampling=self._sampling,
             voice="default",
             pages=speaker.pages[:held],
             num_past=speaker.position,

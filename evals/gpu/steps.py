@@ -11,6 +11,7 @@ import torch
 from agent_tts.nn.graphs import PlainCalls
 from agent_tts.runtime.static_step import StaticStep
 from evals.gpu import lab as labs
+from evals.gpu.drive import STEADY
 from evals.gpu.floor import datasheet_gb_s, floor_ms, frame_bytes
 from evals.gpu.lab import CONTEXT, Lab
 from evals.gpu.model import SENTENCE, build
@@ -176,7 +177,8 @@ def _spoken(device: torch.device, step: str) -> list[tuple[list[tuple[int, ...]]
     built.codec.to(device)
     config = labs.engine_config(device, torch.float32, labs.TINY, step)
     runner = labs.make_runner(built, config)
-    drive, layout = labs.Drive(runner, config.page_size, labs.TINY.num_pages // config.max_slots), built.layout
+    layout = built.layout
+    drive = labs.Drive(runner, config.page_size, labs.TINY.num_pages // config.max_slots, STEADY)
     speakers: list[labs.Speaker] = []
     for number in range(CHECK_FRAMES + 3 * config.max_slots):
         if number % 3 == 0 and len(speakers) < config.max_slots:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import random
-from collections.abc import Iterator
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -21,25 +21,33 @@ from agent_tts.runtime.prompt_parts import PromptParts
 from agent_tts.runtime.prompt_runner import PromptRunner
 from agent_tts.runtime.static_step import StaticStep, buckets, contexts
 from agent_tts.types import SamplingParams
-from evals.gpu.drive import Drive, Speaker
-from evals.gpu.model import S2_PRO, SENTENCE, build
+from evals.gpu.drive import STEADY, Drive, Speaker
+from evals.gpu.model import S2_PRO, SENTENCE, TINY, build, fill
 from tests.fake_gpu import CUDA, FakeCrossing, fake_gpu
 
 PAGE, PAGES_EACH, SLOTS = 16, 48, 6
 
 
-def make(step: str, seed: int = 0, **config) -> Drive:
+def make(step: str, seed: int = 0, *, layout: str = "fish_qwen3_omni", **config) -> Drive:
     built = build(torch.device("cpu"), torch.float32, tiny=True, seed=seed)
+    if layout == "dual_ar":
+        other = replace(
+            TINY,
+            layout=layout,
+            norm_fast_input=False,
+            tie_word_embeddings=False,
+            fast_legal_codes=TINY.codebook_size // 2,
+        )
+        built = replace(built, model=fill(DualAR(other)))
     engine = EngineConfig(max_slots=SLOTS, num_pages=PAGES_EACH * SLOTS, page_size=PAGE, step=step, **config)
     runner = PromptRunner(built.model, built.codec, built.layout, engine, {"a": built.voice(2.0)}, name="tiny")
-    return Drive(runner, PAGE, PAGES_EACH)
+    return Drive(runner, PAGE, PAGES_EACH, STEADY)
 
 
 @pytest.fixture(autouse=True)
-def _short_contexts(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+def _short_contexts(monkeypatch: pytest.MonkeyPatch) -> None:
     """Several bounds of the context within a few steps."""
     monkeypatch.setattr(static_step, "FIRST_CONTEXT", 64)
-    yield
 
 
 def prompt(drive: Drive, words: int, voice_s: float = 1.0) -> list[tuple[int, ...]]:
@@ -66,9 +74,9 @@ def scene(drive: Drive, seed: int) -> list[Speaker]:
     return everyone
 
 
-@pytest.mark.parametrize("seed", range(2))
-def test_it_says_what_the_dynamic_step_says_while_speakers_come_and_go(seed: int) -> None:
-    expected, found = scene(make("dynamic", seed), seed), scene(make("static", seed), seed)
+@pytest.mark.parametrize("layout", ["fish_qwen3_omni", "dual_ar"])
+def test_it_says_what_the_dynamic_step_says_while_speakers_come_and_go(layout: str) -> None:
+    expected, found = (scene(make(step, layout=layout), len(layout)) for step in ("dynamic", "static"))
     assert sum(len(speaker.frames) for speaker in expected) > 40
     for one, other in zip(expected, found, strict=True):
         assert other.frames == one.frames
@@ -209,7 +217,7 @@ class OnDevice(TorchDispatchMode):
 def test_s2_pro_in_bfloat16_decodes_on_a_gpu_that_is_not_there(monkeypatch: pytest.MonkeyPatch) -> None:
     """All shapes, dtypes and devices of the released sizes fit, and nothing needs a value or the host."""
     monkeypatch.setattr(static_step, "Crossing", FakeCrossing)
-    monkeypatch.setattr(static_step, "BUCKETS", (1, 4))
+    monkeypatch.setattr(static_step, "BUCKETS", (4,))
     monkeypatch.setattr(static_step, "FIRST_CONTEXT", 512)
     with fake_gpu(), torch.inference_mode():
         with CUDA:
