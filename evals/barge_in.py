@@ -53,7 +53,10 @@ def main(argv: Sequence[str] | None = None) -> int:
     results = [judge(event) for event in events]
     summary = summarise(results)
     _print(options, summary)
-    outcome = _outcome(options, summary, results, leaked_pages, unreached)
+    late = sum(ear.late_frames for ear in {id(event.ear): event.ear for event in events}.values())
+    if late:
+        print(f"the driver itself was late for {late} frames of 20 ms: this machine's doing, not the peer's\n")
+    outcome = _outcome(options, summary, results, leaked_pages, unreached, late)
     if options.out is not None:
         write_report(
             options.out / f"barge-in-{options.peer}.html", outcome, summary, list(zip(events, results, strict=True))
@@ -207,6 +210,7 @@ def _outcome(
     results: list[EventResult],
     leaked_pages: int | None,
     unreached: list[str],
+    late_frames: int,
 ) -> Outcome:
     missing = ["VAD, suspicion: this reaction has none"] if options.reaction in ("energy", "never") else []
     if not any(result.heard_text_error is not None for result in results):
@@ -226,8 +230,10 @@ def _outcome(
             "clips": options.clips or "made speech",
             "virtual": options.virtual,
             "model": options.model,
+            "over_socket": options.over_socket,
             "lacks": list(ABILITIES[options.peer].lacks),
             "unreached": unreached,
+            "driver_late_frames": late_frames,
         },
         seed=options.seed,
         figures=summary.as_dict(),

@@ -35,6 +35,8 @@ class EarTrack:
     frames: list[EarFrame] = field(default_factory=list)
     underruns_s: list[float] = field(default_factory=list)
     """Moments at which the player had nothing to play in the middle of a reply."""
+    late_frames: int = 0
+    """Frames that were silent because the player itself was late: this machine's doing, not the peer's."""
 
     def at_s(self, index: int) -> float:
         """When a frame begins to sound."""

@@ -20,25 +20,20 @@ import argparse
 import asyncio
 import json
 import resource
-import subprocess
 import sys
-import tempfile
 import time
-from collections.abc import AsyncIterator, Coroutine, Sequence
-from contextlib import asynccontextmanager
+from collections.abc import Coroutine, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any, TypeVar
 
 from agent_tts import Engine, EngineConfig, TtsMetrics
-from agent_tts.errors import EngineUnavailableError
 from agent_tts.host import describe_run
 from agent_tts.metrics import percentile
+from evals.serving import SERVE, served
 
 T = TypeVar("T")
 
 PERIOD_S = 0.005
-START_TIMEOUT_S = 120.0
 TEXT = "The engine speaks in a process of its own, and the agent has the time to listen, whatever it says. " * 4
 
 
@@ -136,41 +131,13 @@ def _rounded(value: float | None) -> float | None:
     return None if value is None else round(value, 2)
 
 
-@asynccontextmanager
-async def served(command: Sequence[str]) -> AsyncIterator[tuple[Engine, int]]:
-    """An engine that `command --socket PATH --with-parent` serves as long as the block runs, and its process's id."""
-    with tempfile.TemporaryDirectory(prefix="agent-tts-") as folder:
-        path = str(Path(folder) / "engine.sock")
-        child = await asyncio.create_subprocess_exec(
-            *command, "--socket", path, "--with-parent", stdin=subprocess.PIPE, stderr=subprocess.DEVNULL
-        )
-        try:
-            async with await _connected(f"unix://{path}", child) as engine:
-                yield engine, child.pid
-        finally:
-            if child.stdin is not None:
-                child.stdin.close()
-            await child.wait()
-
-
-async def _connected(address: str, child: asyncio.subprocess.Process) -> Engine:
-    for _ in range(int(START_TIMEOUT_S / 0.1)):
-        if child.returncode is not None:
-            raise EngineUnavailableError(address, f"its process ended with exit code {child.returncode}")
-        try:
-            return await Engine.load(address)
-        except EngineUnavailableError:
-            await asyncio.sleep(0.1)
-    raise EngineUnavailableError(address, f"not ready within {START_TIMEOUT_S:g} s")
-
-
 async def run(options: argparse.Namespace) -> dict[str, object]:
     if options.address:
         loading = Engine.load(options.address)
     elif options.in_process:
         loading = Engine.load(options.model)
     else:
-        command = options.command.split() if options.command else [sys.executable, "-m", "agent_tts.server"]
+        command = options.command.split() if options.command else SERVE
         async with served([*command, "--model", options.model]) as (engine, _):
             return await _report(engine, options)
     async with await loading as engine:

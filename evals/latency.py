@@ -118,7 +118,20 @@ def _size(load: Load) -> int:
 
 def _print(peer: str, summaries: list[LoadSummary]) -> None:
     print(f"\n{peer}: ms from the first text, p50 / p95 / worst\n")
-    header = ("load", "n", "bad", "playable", "audible", "planned", "text lag", "gap max", "rtf", "audio-s/s", "stalls")
+    header = (
+        "load",
+        "n",
+        "bad",
+        "playable",
+        "audible",
+        "planned",
+        "queue",
+        "text lag",
+        "gap max",
+        "rtf",
+        "audio-s/s",
+        "stalls",
+    )
     rows: list[tuple[Any, ...]] = [
         (
             item.name,
@@ -127,6 +140,7 @@ def _print(peer: str, summaries: list[LoadSummary]) -> None:
             item.triple("ttfa_playable_ms"),
             item.triple("ttfa_audible_ms"),
             item.triple("ttfa_planned_ms"),
+            item.triple("queue_ms"),
             item.triple("text_lag_ms"),
             item.triple("gap_max_ms"),
             item.spreads["rtf_compute"].p50,
@@ -152,6 +166,7 @@ def _outcome(options: argparse.Namespace, runs: list[LoadRun], summaries: list[L
             "warm_up": options.warm_up,
             "lead_ms": options.lead_ms,
             "model": options.model,
+            "over_socket": options.over_socket,
             "lacks": list(ABILITIES[options.peer].lacks),
         },
         seed=options.seed,

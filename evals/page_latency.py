@@ -22,6 +22,7 @@ SHOWN = (
     "ttfa_playable_ms",
     "ttfa_audible_ms",
     "ttfa_planned_ms",
+    "queue_ms",
     "leading_silence_ms",
     "text_lag_ms",
     "e2e_ms",

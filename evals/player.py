@@ -2,8 +2,8 @@
 
     agent ─put()▶ [queue, at most transport_ms] ─every 20 ms▶ ear (recorded, one frame of output delay)
 
-Like a sound card it plays on schedule: a frame sounds when its time has come or not at all. put() waits while the queue
-is full, clear() drops what waits, pause() holds it.
+Like a sound card it plays on schedule: what is not there when its time has come is silence, also when it was the
+player's own event loop that was late. put() waits while the queue is full, clear() drops what waits, pause() holds it.
 """
 
 from __future__ import annotations
@@ -91,6 +91,9 @@ class Player:
         while True:
             at_s = begin_s + len(self.ear.frames) * FRAME_S
             await asyncio.sleep(max(0.0, at_s - loop.time()))
+            missed = int((loop.time() - at_s) / FRAME_S)
+            self.ear.late_frames += missed
+            self.ear.frames += [EarFrame(None, 0, self._silence)] * missed
             self.ear.frames.append(self._next())
 
     def _next(self) -> EarFrame:

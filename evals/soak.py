@@ -23,7 +23,6 @@ import gc
 import itertools
 import os
 import random
-import sys
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
@@ -34,9 +33,9 @@ import numpy as np
 
 from agent_tts import Engine, EngineConfig
 from evals import virtual_time
-from evals.isolation import served
 from evals.metrics_stats import spread
 from evals.outcome import Gate, Outcome, finish, table
+from evals.serving import SERVE, served
 from evals.soak_caller import WRONG, Caller, Moment, Tally
 from evals.stepped import stepped_engine
 
@@ -114,8 +113,7 @@ async def _soak_in_process(soak: Soak, model: str, num_interruptions: int, seed:
 
 
 async def _soak_over_socket(soak: Soak, model: str, num_interruptions: int, seed: int) -> None:
-    command = [sys.executable, "-m", "agent_tts.server", "--model", model]
-    async with served(command) as (engine, pid):
+    async with served([*SERVE, "--model", model]) as (engine, pid):
         await soak_engine(soak, engine, num_interruptions, seed, callers=2, engine_pid=pid)
 
 

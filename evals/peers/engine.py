@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
+from contextlib import AsyncExitStack
 from typing import Any
 
 from agent_tts import AgentTTSError, Engine, EngineConfig, Utterance, WordTime
 from evals.peers.base import Abilities, PeerUnavailableError, Piece
+from evals.serving import served
 
 
 class EngineReply:
@@ -75,6 +77,7 @@ class EnginePeer:
         model: "bundled", a checkpoint folder, a hub id, or the address of an engine process.
         lead_ms: How far ahead of playout an utterance may be; None = the engine's default. For throughput: very large.
         engine: One that is already loaded, in place of `model`; close() closes it too.
+        serve: Command of a server to start for this peer, which is then behind its socket; it is ended by close().
     """
 
     name = "engine"
@@ -87,7 +90,10 @@ class EnginePeer:
         config: EngineConfig | None = None,
         lead_ms: float | None = None,
         engine: Engine | None = None,
+        serve: Sequence[str] = (),
     ) -> None:
+        self._serve = serve
+        self._until_closed = AsyncExitStack()
         self._model = model
         self._config = config
         self._lead_ms = lead_ms
@@ -106,6 +112,9 @@ class EnginePeer:
         if self._engine is not None:
             return
         try:
+            if self._serve:
+                self._engine, _ = await self._until_closed.enter_async_context(served(self._serve))
+                return
             self._engine = await Engine.load(self._model, config=self._config)
         except (AgentTTSError, ImportError) as error:
             raise PeerUnavailableError(f"agent_tts cannot load {self._model!r}: {error}") from error
@@ -113,6 +122,7 @@ class EnginePeer:
     async def close(self) -> None:
         if self._engine is not None:
             await self._engine.close()
+        await self._until_closed.aclose()
 
     def reply(self, *, voice: str = "default") -> EngineReply:
         return EngineReply(self.engine.utterance(voice=voice, lead_ms=self._lead_ms))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import os
+import shlex
 from collections.abc import Callable
 from pathlib import Path
 
@@ -16,6 +17,7 @@ from evals.peers.sentences import BY_SENTENCE, SentencePeer
 from evals.peers.talker import TalkerPeer
 from evals.peers.tone import TonePeer
 from evals.peers.wire import BY_WIRE, WirePeer
+from evals.serving import SERVE
 
 DEFAULT_RATES = {"openai": 24_000, "fish": 44_100, "fish-live": 44_100, "http": 24_000}
 
@@ -29,6 +31,13 @@ def add_options(parser: argparse.ArgumentParser) -> None:
     )
     group.add_argument("--voice", default="default", help="voice to speak with")
     group.add_argument("--lead-ms", type=float, default=None, help="engine, tone: how far ahead of playout it may be")
+    group.add_argument(
+        "--over-socket",
+        nargs="?",
+        const="",
+        metavar="COMMAND",
+        help="engine: in a process of its own that is started for the run, `agent-tts serve` or COMMAND",
+    )
     group.add_argument("--url", default=None, help="servers: address of the API, such as http://127.0.0.1:8000/v1")
     group.add_argument("--key-env", default="OPENAI_API_KEY", help="servers: environment variable that holds the key")
     group.add_argument("--rate", type=int, default=None, help="servers: Hz of raw audio without a WAV header")
@@ -45,7 +54,10 @@ def make_peer(options: argparse.Namespace) -> Peer:
 
 
 def _engine(options: argparse.Namespace) -> Peer:
-    return EnginePeer(options.model or "bundled", lead_ms=options.lead_ms)
+    model, serve = options.model or "bundled", options.over_socket
+    if serve is not None:
+        serve = shlex.split(serve) if serve else [*SERVE, "--model", model]
+    return EnginePeer(model, lead_ms=options.lead_ms, serve=serve or ())
 
 
 def _tone(options: argparse.Namespace) -> Peer:

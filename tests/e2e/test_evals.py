@@ -1,6 +1,7 @@
 """The evaluations against our engine with a singing model, in real time: counts and order are asserted, never times."""
 
 import json
+import sys
 
 import pytest
 
@@ -53,6 +54,7 @@ async def test_every_reply_of_a_load_is_whole_and_tells_the_engines_own_figures(
     for record in records:
         assert record.engine["ttfa_first_frame_ms"] is not None
         assert record.engine["rtf_compute"] is not None
+        assert 0 <= record.engine["queue_ms"] <= record.engine["ttfa_first_frame_ms"]
 
 
 def test_the_command_ends_with_one_json_line_and_writes_its_report(tmp_path, capsys):
@@ -67,6 +69,17 @@ def test_the_command_ends_with_one_json_line_and_writes_its_report(tmp_path, cap
     page = (tmp_path / "barge-in-tone.html").read_text()
     assert 'src="http' not in page
     assert "<script" not in page
+
+
+def test_an_engine_in_a_process_of_its_own_is_started_for_the_run_and_ended_with_it(capsys):
+    serve = f"{sys.executable} -m tests.tone_server --max-slots 8"
+    arguments = ["--over-socket", serve, "--reaction", "immediate", "--only", "abort in prefill", "--streams", "2"]
+    barge_in.main([*arguments, "--quick", "--repeat", "2", "--warm-up", "0"])
+    line = json.loads(capsys.readouterr().out.splitlines()[-1])
+    assert line["config"]["over_socket"] == serve
+    counts = {gate["name"]: gate["count"] for gate in line["gates"]}
+    for name in ("stale frames", "pages leaked", "not released", "missed interruption", "anchors never reached"):
+        assert counts[name] == 0
 
 
 def test_a_gate_that_fails_ends_the_command_with_1(capsys):

@@ -1,14 +1,19 @@
 """Broken agents are caught by what is broken in them; a sound one has no finding. On a virtual clock: exact."""
 
+import asyncio
+import time
 from collections.abc import Callable
 
+import numpy as np
 import pytest
 
 from evals import broken, virtual_time
 from evals.agent import Agent
 from evals.call import CallSetting, run_event
+from evals.events import EarFrame
 from evals.metrics_barge_in import EventResult, judge
 from evals.peers.tone import WORD_MS, TonePeer
+from evals.player import Player
 from evals.reactions import EnergyReaction, NeverReaction, Reaction, Signal
 from evals.scenario import EventPlan, Scenario
 
@@ -179,3 +184,18 @@ def test_a_suspicion_that_becomes_a_decision_is_silent_from_the_dip_on():
     assert result.findings == ()
     assert result.row.since_onset_ms("silence_s") < result.row.since_onset_ms("decision_s")
     assert result.row.leaked_ms["decision_s"] == 0
+
+
+async def test_what_a_player_was_too_late_for_is_silence_and_nothing_is_lost():
+    """A stalled event loop is the driver's fault: it is counted, and a frame never sounds before it was there."""
+    player = Player(24_000)
+    loop = asyncio.get_running_loop()
+    frame = EarFrame("r", 0, np.full(player.frame_samples, 1000, np.int16))
+    time.sleep(0.2)  # noqa: ASYNC251 - the stall is the subject
+    put_s = loop.time()
+    await player.put(frame)
+    await player.drained()
+    await player.close()
+    (index,) = [index for index, heard in enumerate(player.ear.frames) if heard.reply_id == "r"]
+    assert player.ear.at_s(index) >= put_s
+    assert player.ear.late_frames >= 9
