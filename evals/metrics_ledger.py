@@ -75,7 +75,10 @@ def summarise(results: Sequence[EventResult]) -> LedgerSummary:
         selectivity=_share(absent),
         penalty_ms=bootstrap([item.penalty_ms for item in results]),
         next_ttfa_ms=spread([row.next_ttfa_ms for row in rows]),
-        frames_wasted=spread([float(row.frames_wasted) for row in rows if row.abort_s is not None]),
+        # A peer that does not say what it handed over (a server) wastes an unknown number, not none.
+        frames_wasted=spread(
+            [float(r.frames_wasted) for r in rows if r.abort_s is not None and r.delivered_ms is not None]
+        ),
         leaked_words=spread([float(item.leaked_words) for item in yielding]),
         heard_text_error=spread([None if (e := item.heard_text_error) is None else float(e) for item in results]),
         neighbour_underruns=spread([None if (u := item.neighbour_underruns) is None else float(u) for item in results]),

@@ -16,6 +16,7 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from evals.peers.base import Abilities, Pcm, PeerUnavailableError, Piece, QuietReply, heard_of
 from evals.peers.cutting import SentenceCutter
 
+FRAME_MS = 20
 Job = asyncio.Future[tuple[Pcm, float]]
 """One sentence on the worker thread: its audio, and how long it computed, s."""
 
@@ -161,7 +162,9 @@ class SentenceReply(QuietReply):
 
     def facts(self) -> dict[str, float | int | None]:
         rtf = 1000 * self._compute_s / self.generated_ms if self.generated_ms else None
-        return {"generated_ms": self.generated_ms, "delivered_ms": self._delivered_ms, "rtf_compute": rtf}
+        wasted = int((self.generated_ms - self._delivered_ms) // FRAME_MS)
+        made = {"generated_ms": self.generated_ms, "delivered_ms": self._delivered_ms, "frames_wasted": wasted}
+        return made | {"rtf_compute": rtf}
 
     def _ms(self, pcm: Pcm) -> float:
         return 1000 * len(pcm) / self._peer.sample_rate

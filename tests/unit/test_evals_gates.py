@@ -42,3 +42,17 @@ def test_a_broken_agent_fails_the_gate_of_its_name(agent, gates):
 
 def test_a_tts_that_underruns_fails_the_gate_of_its_name():
     assert "events with an underrun" in failed_gates(Agent, broken.underrunning_peer())
+
+
+def test_frames_wasted_of_a_tts_that_does_not_say_are_unknown_and_not_none():
+    class Silent(TonePeer):
+        def reply(self, *, voice="default"):
+            reply = super().reply(voice=voice)
+            reply.facts = lambda: {"generated_ms": reply.generated_ms}
+            return reply
+
+    scenario = Scenario(name="test", kind="interruption", expect="yield", clip_ms=700.0)
+    plan, setting = EventPlan(scenario, 600, "voiced", 0), CallSetting(make_reaction=EnergyReaction)
+    for peer, told in ((TonePeer(), 1), (Silent(), 0)):
+        events = virtual_time.run(run_event(peer, plan, setting, 1))
+        assert summarise([judge(event) for event in events]).frames_wasted.n == told

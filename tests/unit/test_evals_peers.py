@@ -193,6 +193,7 @@ async def test_a_library_works_ahead_and_an_abort_stops_it_after_the_sentence_in
     assert peer.spoken == ["One here.", "Two here."]
     facts = reply.facts()
     assert (facts["generated_ms"], facts["delivered_ms"]) == (2 * 60 * len("One here."), 60 * len("One here."))
+    assert facts["frames_wasted"] == 60 * len("Two here.") / 20
     await peer.close()
 
 
