@@ -11,6 +11,7 @@ from importlib import import_module
 
 COMMANDS = {
     "barge-in": ("evals.barge_in", "does it stop when the caller talks, and only then"),
+    "onset": ("evals.onset", "how soon a caller is suspected to speak, and how often wrongly"),
     "live": ("evals.live.run", "the same in a real call: a LiveKit room, Chromium in one, Chromium over Pipecat"),
     "latency": ("evals.latency", "how soon and how evenly, under load"),
     "quality": ("evals.quality", "is it understood: WER, CER, MOS, similarity"),

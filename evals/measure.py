@@ -6,15 +6,18 @@ it is not a click. All positions are samples from the start of the recording; an
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 
 import numpy as np
 import numpy.typing as npt
 
+from agent_tts.audio.pcm import AUDIBLE_LEVEL
+
 Samples = npt.NDArray[np.int16]
 
-AUDIBLE_DB = -50.0
-"""Below this, speech at a normal level has decayed into what a codec makes of silence."""
+AUDIBLE_DB = 20 * math.log10(AUDIBLE_LEVEL)
+"""The engine's own definition: -40 dBFS."""
 
 _NEAR_BINS = 20
 _NEEDED_BINS = 5

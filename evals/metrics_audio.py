@@ -12,10 +12,12 @@ from itertools import pairwise
 import numpy as np
 import numpy.typing as npt
 
+from agent_tts.audio.pcm import AUDIBLE_LEVEL
+
 Samples = npt.NDArray[np.int16] | npt.NDArray[np.float32]
 
-LEVEL = 0.01
-"""Share of full scale above which a sample is audible (-40 dBFS)."""
+LEVEL = AUDIBLE_LEVEL
+"""Share of full scale above which a sample is audible: the engine's own definition (-40 dBFS)."""
 MIN_RUN_MS = 5.0
 BRIDGE_MS = 20.0
 

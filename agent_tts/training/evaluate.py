@@ -2,7 +2,7 @@
 
 Definitions. WER: agent_tts.training.judge over all sentences together. No-stop: the pointer did not
 reach the end within six frames per token. Length: frames of ours / frames of the teacher (silence cut).
-Audible: first sample above AUDIBLE of full scale, counted from the first decoded sample, pre-roll
+Audible: first sample above AUDIBLE_LEVEL of full scale, counted from the first decoded sample, pre-roll
 included. RTF: one thread, one sentence at a time, codes and decoding, without G2P.
 """
 
@@ -15,6 +15,7 @@ from pathlib import Path
 import numpy as np
 import torch
 
+from agent_tts.audio.pcm import AUDIBLE_LEVEL
 from agent_tts.codec.source_filter import SourceFilterDecoder
 from agent_tts.models.aligned import AlignedDualAR
 from agent_tts.training.codec import CodecSettings
@@ -24,7 +25,6 @@ from agent_tts.training.synthesis import Spoken, decode, speak
 from agent_tts.training.teacher import FRAME_SAMPLES, SAMPLE_RATE, Teacher, Utterance
 
 LOG = logging.getLogger(__name__)
-AUDIBLE = 0.01
 
 
 @dataclass(frozen=True, slots=True)
@@ -121,6 +121,6 @@ def _float(utterance: Utterance) -> np.ndarray:
 
 
 def _audible_ms(spoken: Spoken, delay_samples: int) -> float:
-    loud = np.flatnonzero(np.abs(spoken.audio) > AUDIBLE)
+    loud = np.flatnonzero(np.abs(spoken.audio) > AUDIBLE_LEVEL)
     first = int(loud[0]) if loud.size else len(spoken.audio)
     return 1000 * (first + delay_samples) / SAMPLE_RATE
