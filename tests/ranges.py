@@ -52,6 +52,7 @@ FRAMEWORKS = {
         packages=("pipecat-ai",),
         tests=(
             "tests/contract/test_any_tts.py",
+            "tests/contract/test_pipecat_agent.py",
             "tests/contract/test_pipecat_barge_in.py",
             "tests/contract/test_pipecat_observer.py",
             "tests/contract/test_pipecat_service.py",
