@@ -205,6 +205,48 @@ async def test_a_full_engine_says_so_and_takes_more_when_one_has_ended(open_engi
         engine.utterance().abort()
 
 
+async def test_a_thousand_at_once_are_taken_up_to_the_limit_and_the_rest_told_what_to_do(engine):
+    taken, refused = [], []
+    for _ in range(1000):
+        try:
+            taken.append(engine.utterance())
+        except EngineBusyError as error:
+            refused.append(str(error))
+    assert len(taken) == engine.max_waiting == 32
+    assert len(refused) == 1000 - 32
+    assert set(refused) == {
+        "32 utterances are open or waiting and max_waiting is 32. "
+        "Retry when one has ended, raise max_waiting, or add an engine."
+    }
+    for utterance in taken:
+        utterance.push_text("hello ")
+        utterance.end_text()
+    assert {len([chunk async for chunk in utterance]) for utterance in taken} == {9}
+
+
+async def test_ten_thousand_aborts_from_many_threads_end_each_utterance_once(engine):
+    ended = []
+    engine.on_metrics(ended.append)
+    for _ in range(10):
+        utterances = [engine.utterance(lead_ms=60_000) for _ in range(20)]
+        for utterance in utterances:
+            utterance.push_text("word " * 50)
+        await anext(aiter(utterances[0]))
+
+        def abort_all(utterances=utterances) -> None:
+            for _ in range(5):
+                for utterance in utterances:
+                    utterance.abort()
+
+        await asyncio.gather(*(asyncio.to_thread(abort_all) for _ in range(10)))
+        for utterance in utterances:
+            assert [chunk async for chunk in utterance] == []
+            metrics = await asyncio.wait_for(utterance.released(), 5)
+            assert metrics.finish_reason is FinishReason.ABORTED
+    assert len(ended) == len({metrics.utterance_id for metrics in ended}) == 200
+    assert engine.stats().free_slots == engine.stats().total_slots
+
+
 async def test_use_after_close_is_a_typed_error(open_engine):
     async with open_engine(ToneRunner()) as engine:
         await engine.close()

@@ -475,6 +475,50 @@ async def test_no_message_whatever_it_holds_reaches_another_client(caplog):
         assert not [record for record in caplog.records if record.exc_info or "secret" in record.getMessage()]
 
 
+async def test_a_flood_of_openings_is_refused_one_by_one_and_disturbs_nobody():
+    async with (
+        serving(ToneRunner(), EngineConfig(max_slots=2, max_waiting=8)) as (engine, server),
+        client_of(server) as well,
+        RawClient.connect(server.addresses[0]) as raw,
+    ):
+        mine = well.utterance(lead_ms=60_000)
+        mine.push_text("hello there")
+        await eventually(lambda: engine.stats().open == 1)
+        for number in range(1, 1001):
+            raw.open(number)
+        refusals = []
+        while len(refusals) < 1000 - 7:
+            failure = wire.read_json(await raw.next(Kind.ENDED))["error"]
+            refusals.append((failure["kind"], failure["limit"]))
+        assert set(refusals) == {("busy", 8)}
+        mine.end_text()
+        assert len([chunk async for chunk in mine]) == 17
+        assert engine.stats().open == 7
+
+
+async def test_random_bytes_of_many_clients_end_those_clients_only():
+    numbers = random.Random(11)
+    async with serving(ToneRunner()) as (engine, server), client_of(server) as well:
+        mine = well.utterance(lead_ms=60_000)
+        mine.push_text("word " * 20)
+        mine.end_text()
+        for _ in range(200):
+            async with RawClient.connect(server.addresses[0]) as raw:
+                raw.open(1)
+                kind = numbers.choice([*Kind, 0, 255])
+                payload = numbers.randbytes(numbers.randrange(200))
+                noise = (
+                    numbers.randbytes(numbers.randrange(1, 300)),
+                    len(payload).to_bytes(4, "big") + bytes([kind]) + (1).to_bytes(4, "big") + payload,
+                    pack_json(Kind.OPEN, 2, {"utterance_id": [], "voice": {}, "sampling": 1, "lead_ms": "x"}),
+                )
+                raw.writer.write(numbers.choice(noise))
+                await raw.writer.drain()
+        assert len([chunk async for chunk in mine]) == 20 * 4 * 2 + 1
+        await eventually(lambda: server.num_clients == 1 and engine.stats().open == 0)
+        assert engine.stats().free_pages == engine.stats().total_pages
+
+
 async def test_another_version_is_told_which_one_is_spoken():
     async with serving(ToneRunner()) as (_, server), RawClient.connect(server.addresses[0], greet=False) as raw:
         raw.writer.write(pack_json(Kind.HELLO, 0, {"agent_tts": 999}))

@@ -134,6 +134,32 @@ async def test_a_killed_server_is_an_error_at_once_and_its_successor_is_found(ad
         await client.close()
 
 
+async def test_a_server_killed_under_load_leaves_nobody_waiting(address):
+    async with engine_process(address, "--step-ms", "5") as server, await Engine.load(address) as client:
+
+        async def speak(utterance) -> str:
+            try:
+                async for _ in utterance:
+                    started.add(utterance)
+            except EngineUnavailableError:
+                return "told"
+            return "ended"
+
+        started, utterances = set(), [client.utterance() for _ in range(32)]
+        for utterance in utterances:
+            utterance.push_text(LONG)
+        speaking = [asyncio.create_task(speak(utterance)) for utterance in utterances]
+        await eventually(lambda: len(started) >= 4)
+        acks = [utterance.abort() for utterance in utterances[:8]]
+        server.kill()
+        outcomes = await asyncio.wait_for(asyncio.gather(*speaking), SOON_S)
+        assert outcomes == ["ended"] * 8 + ["told"] * 24
+        for ack in acks:
+            await asyncio.wait_for(ack.released(), SOON_S)
+        reasons = [(await utterance.released()).finish_reason for utterance in utterances]
+        assert reasons == [FinishReason.ABORTED] * 8 + [FinishReason.FAILED] * 24
+
+
 async def test_a_stopped_server_is_noticed_by_its_silence(address):
     async with engine_process(address) as server, await Engine.load(f"{address}?timeout_s=0.5") as client:
         utterance = client.utterance()
