@@ -1,7 +1,7 @@
 """The bundled Dual-AR's heads and Fast AR for one frame of each row, on NumPy: AlignedDualAR in a third of the time.
 
-PyTorch spends such a frame between its kernels (a few hundred calls on vectors of 200 numbers). The Slow AR's blocks are
-models/stepper.py's. Reads the model once; holds no state between frames. Not for two threads at once.
+PyTorch spends such a frame between its kernels: a few hundred calls on vectors of 200 numbers. The Slow AR's blocks
+are models/stepper.py's. Reads the model once; holds no state between frames. Not for two threads at once.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""Causal convolution blocks chunk by chunk on NumPy: equal to `step` of the modules in nn/conv.py, a quarter of the time.
+"""Causal convolution blocks chunk by chunk on NumPy: `step` of the modules in nn/conv.py in a quarter of the time.
 
 Arrays are [rows, time, channels], so that a product over channels needs no transpose. State is explicit, a row per
 slot, as in nn/streaming.py. Prepared from modules once, after loading; float32 or float64 on a CPU.
@@ -64,7 +64,7 @@ class _Convolution:
 
     def __init__(self, module: CausalConv1d) -> None:
         conv = module.conv
-        assert conv.groups == 1 and conv.stride == (1,) and conv.dilation == (1,), "a plain convolution"
+        assert (conv.groups, conv.stride, conv.dilation) == (1, (1,), (1,)), "a plain convolution"
         weight = as_array(conv.weight.permute(2, 1, 0))  # [kernel, in, out]
         self._kernel, self.channels, _ = weight.shape
         self._product = Affine(weight.reshape(-1, weight.shape[2]), None if conv.bias is None else as_array(conv.bias))
@@ -80,7 +80,8 @@ class _ConvNeXt:
 
     def __init__(self, block: ConvNeXtBlock) -> None:
         conv = block.dwconv.conv
-        assert conv.dilation == (1,) and conv.bias is not None
+        assert conv.dilation == (1,)
+        assert conv.bias is not None
         self._taps = as_array(conv.weight[:, 0].t())  # [kernel, channels]
         self._bias = as_array(conv.bias)
         self._up, self._eps = affine_after(block.norm, block.pwconv1), block.norm.eps

@@ -1,6 +1,5 @@
 """The two decode stacks give what the transformer gives, for one row and many, and leave the module usable."""
 
-import numpy as np
 import pytest
 import torch
 
