@@ -108,15 +108,19 @@ async def agent_in_rooms(folder: Path, changes: Mapping[str, Any]) -> AsyncItera
     config = write_config(folder, changes)
     async with livekit_server(folder) as access, engine_process(folder) as engine:
         env = {"AGENT_CONFIG": str(config), "AGENT_TTS_ENGINE": engine}
-        # Until its engine has answered the worker is full.
-        async with worker("agents.livekit_agent", access, folder, env, ready="below capacity"):
+        async with worker("agents.livekit_agent", access, folder, env):
             yield access
 
 
 def write_config(folder: Path, changes: Mapping[str, Any]) -> Path:
-    """The agent's own config file for one caller on a machine that runs everything; sections are merged."""
+    """The agent's own config file for one caller on a machine that runs everything; sections are merged.
+
+    The engine is the one that AGENT_TTS_ENGINE names. It runs before the worker does: one that the worker starts makes
+    it count as full until it answers, and a caller who comes in that moment stays alone.
+    """
     values = yaml.safe_load(CONFIG_FILE.read_text(encoding="utf-8"))
-    own = {"greeting": "", "aec_warmup_s": None, "publish_events": True, "worker": {"load_threshold": None}}
+    quiet = {"greeting": "", "aec_warmup_s": None, "publish_events": True}
+    own: dict[str, Any] = {**quiet, "engine": "", "worker": {"load_threshold": None, "engine_process": False}}
     for change in (own, changes):
         for key, value in change.items():
             values[key] = values[key] | value if isinstance(value, Mapping) else value
@@ -126,12 +130,10 @@ def write_config(folder: Path, changes: Mapping[str, Any]) -> Path:
 
 
 @asynccontextmanager
-async def worker(
-    module: str, access: RoomAccess, folder: Path, env: Mapping[str, str], *, ready: str = "registered worker"
-) -> AsyncIterator[Path]:
-    """`python -m module start`, once its log says `ready`; a caller who comes earlier stays alone. Yields the log."""
+async def worker(module: str, access: RoomAccess, folder: Path, env: Mapping[str, str]) -> AsyncIterator[Path]:
+    """`python -m module start`, once it is registered; a caller who comes earlier stays alone. Yields the log."""
     log = folder / "worker.log"
     command = [sys.executable, "-m", module, "start"]
     async with running(command, log, {**os.environ, **access.environment(), **env}) as process:
-        await logs(log, ready, process)
+        await logs(log, "registered worker", process)
         yield log

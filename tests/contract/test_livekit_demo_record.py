@@ -15,6 +15,7 @@ from agent_tts import FinishReason, TtsMetrics
 from agents.demo_livekit import server
 from agents.demo_livekit.caller import MOUTH_FRAME, RATE, Caller
 from agents.demo_livekit.record import record_of, recording_of
+from agents.livekit_agent import read_config
 
 METRICS = {
     **asdict(
@@ -97,3 +98,12 @@ def test_a_machine_without_a_server_is_told_how_to_get_one(monkeypatch: pytest.M
     monkeypatch.setattr(server, "BUILT", tmp_path / "none")
     with pytest.raises(server.MissingServerError, match="make livekit-server"):
         server.find_server()
+
+
+def test_the_demos_agent_speaks_with_the_engine_that_runs_already(tmp_path: Path) -> None:
+    """An engine that the worker starts made it count as full at times, and nobody came to the call."""
+    config = read_config(
+        server.write_config(tmp_path, {"barge_in": "immediate", "llm": {"base_url": "http://here/v1"}})
+    )
+    assert (config.engine, config.worker.engine_process, config.worker.load_threshold) == ("", False, None)
+    assert (config.barge_in, config.llm.base_url, config.llm.model) == ("immediate", "http://here/v1", "local")
