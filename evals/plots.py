@@ -15,7 +15,7 @@ from evals.metrics_stats import nearest_rank
 from evals.style import SERIES
 
 WIDTH, HEIGHT, LEFT, BOTTOM = 900, 260, 56, 30
-ROW, NAME = 34, 190
+ROW, NAME = 34, 230
 NOTHING = '<p class="note">nothing to draw</p>'
 
 

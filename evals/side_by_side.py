@@ -10,6 +10,7 @@ from __future__ import annotations
 import argparse
 import asyncio
 import json
+import shlex
 import subprocess
 import sys
 from collections import Counter
@@ -37,6 +38,7 @@ from evals.scenario import FOLDER, load, plan
 
 ROWS = (
     ("agent_tts", "--peer engine"),
+    ("agent_tts, in its own process", "--peer engine --over-socket"),
     ("agent_tts, no lead limit", "--peer engine --lead-ms 600000"),
     ("a sine", "--peer tone"),
     ("hibari", "--peer hibari"),
@@ -87,7 +89,7 @@ def _run(peer: str, options: argparse.Namespace) -> dict[str, Any] | str:
     passed = ["--reaction", options.reaction, "--seed", str(options.seed), "--repeat", str(options.repeat)]
     passed += ["--cache", str(options.cache), *(["--quick"] if options.quick else [])]
     passed += [] if options.listen else ["--no-listen"]
-    command = [sys.executable, "-m", "evals", "side-by-side", "--one", *peer.split(), *passed]
+    command = [sys.executable, "-m", "evals", "side-by-side", "--one", *shlex.split(peer), *passed]
     done = subprocess.run(command, stdout=subprocess.PIPE, text=True, check=False)
     lines = [line for line in done.stdout.splitlines() if line]
     if done.returncode == 0 and lines:

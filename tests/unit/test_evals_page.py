@@ -1,10 +1,12 @@
 """Reports: any outcome can be shown, nothing is fetched, what is said is text and never markup."""
 
 import json
+from importlib import import_module
 
 import pytest
 
 from evals import everything, page
+from evals.__main__ import COMMANDS
 from evals.headline import headline
 from evals.outcome import Gate, Outcome
 from evals.page_everything import Part, write_report
@@ -120,3 +122,9 @@ def test_a_set_prints_minutes_and_runs_on_when_something_cannot_run(tmp_path, ca
     assert (code, line["passed"]) == (0, True), "what is not installed is named, and fails nothing"
     assert "needs --url" in line["not_run"]["latency --peer http"]
     assert fetches_nothing((tmp_path / "report.html").read_text().replace("http://127.0.0.1:8000/v1", ""))
+
+
+@pytest.mark.parametrize("command", sorted({command for commands in everything.SETS.values() for command in commands}))
+def test_every_evaluation_of_a_set_is_understood(command):
+    name, *arguments = command.split()
+    import_module(COMMANDS[name][0])._parser().parse_args(arguments)

@@ -80,3 +80,8 @@ def test_a_fault_of_ours_fails_the_run_and_one_of_another_tts_is_a_finding(tmp_p
 def test_a_run_of_nothing_says_so(monkeypatch):
     monkeypatch.setattr(side_by_side, "_run", lambda options, _: "not installed")
     assert side_by_side.main(["--row", "--peer piper"]) == 2
+
+
+@pytest.mark.parametrize("peer", [peer for _, peer in side_by_side.ROWS])
+def test_every_row_describes_a_peer(peer):
+    assert side_by_side._parser().parse_args(["--one", *peer.split(), "--reaction", "energy"]).one
