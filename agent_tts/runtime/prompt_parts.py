@@ -38,7 +38,7 @@ class PromptParts:
 
     def __init__(self, model: DualAR, codec: DacCodec, config: EngineConfig, most_rows: int) -> None:
         slow, weight = model.config.slow, model.slow.head_weight
-        require(config.fast_weights, weight.device, _sizes(model.config))
+        require(config.fast_weights, weight.device)
         self.config: ModelConfig = model.config
         self.device = weight.device
         self.model, self.codec = model, codec
@@ -73,9 +73,3 @@ class PromptParts:
         if main == self.config.im_end_id:
             return RowResult(row.request_id, SILENCE, (), main, True)
         return RowResult(row.request_id, pcm, tuple(codes), main, False)
-
-
-def _sizes(config: ModelConfig) -> tuple[int, ...]:
-    fast = config.fast
-    heads = fast.num_heads + 2 * fast.num_kv_heads
-    return fast.dim, fast.ffn_dim, heads * fast.head_dim, fast.num_heads * fast.head_dim

@@ -38,7 +38,7 @@ def fast_weights(lab: Lab) -> Figures:
     formats: tuple[WeightFormat, ...] = ("full", "int8", "fp8")
     for weights in formats:
         try:
-            require(weights, lab.device, (config.fast.dim, config.fast.ffn_dim))
+            require(weights, lab.device)
             decoder = FastDecoder(copy.deepcopy(lab.built.model.fast), len(hidden), weights)
             logits = _logits(decoder, hidden[:ERROR_ROWS], codes[:ERROR_ROWS])
         except (ConfigError, RuntimeError, NotImplementedError) as error:
