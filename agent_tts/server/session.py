@@ -1,10 +1,9 @@
-"""One client of the engine server: its messages in, its utterances' chunks out, and its lease. Knows no other client.
+"""One client of the engine server: its messages in, its utterances (speaking.py), and its lease. Knows no other client.
 
-    read ─▶ OPEN ─▶ engine.utterance() ─▶ speak(): AUDIO ... ENDED ─▶ RELEASED       one task per utterance
-         ─▶ TEXT, ABORT, ... ─▶ the utterance, at once, also while this client does not read what we send
+    read ─▶ OPEN ─▶ engine.utterance() ─▶ Speaking.speak()                           one task per utterance
+         ─▶ TEXT, ABORT, ... ─▶ Speaking.handle(), at once, also while this client does not read what we send
 
-The lease is the connection: when it ends, for whatever reason, every utterance of it is aborted. Where the listener is
-comes from the client, always; one that stands still stops sending positions, and the lead limit stops its utterances.
+The lease is the connection: when it ends, for whatever reason, every utterance of it is aborted.
 """
 
 from __future__ import annotations
@@ -13,18 +12,14 @@ import asyncio
 import contextlib
 import logging
 import math
-from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
 
 from agent_tts.engine import Engine, Utterance
-from agent_tts.errors import AgentTTSError, ConfigError, EngineClosedError, TextAfterEndError
+from agent_tts.errors import AgentTTSError, ConfigError
 from agent_tts.remote.values import (
     Welcome,
-    error_to_json,
-    metrics_to_json,
     order_from_json,
-    stats_to_json,
     welcome_to_json,
 )
 from agent_tts.remote.wire import (
@@ -32,24 +27,21 @@ from agent_tts.remote.wire import (
     Kind,
     Message,
     ProtocolError,
-    pack_audio,
     pack_json,
     read_json,
     read_message,
-    read_playout,
-    read_text,
 )
-from agent_tts.types import TtsMetrics
+from agent_tts.server.speaking import OF_AN_UTTERANCE, Speaking, ended, released
 
 logger = logging.getLogger("agent_tts.server")
 
 MAX_HELLO = 1_024
 MAX_REQUEST = 32_768
 """Bytes of one message of a client."""
-MAX_CHARACTERS = 1_000_000
-"""Text of one utterance."""
 SEND_BUFFER = 65_536
 """Bytes that wait for a client who does not read; then only this client's utterances wait."""
+MAX_UNREAD = 1_048_576
+"""Bytes of answers to a client who asks on and on and reads none; then it is hung up on."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,14 +63,6 @@ class Limits:
     max_clients: int = 256
 
 
-@dataclass(slots=True, eq=False)
-class _Speaking:
-    utterance: Utterance
-    num_characters: int = 0
-    aborted: bool = False
-    """By its client; otherwise an abort comes from the engine's end."""
-
-
 class Session:
     """Serves one connection from HELLO to its end."""
 
@@ -98,19 +82,10 @@ class Session:
         self._writer = writer
         self._limits = limits
         self._lease_s = limits.lease_s if has_lease else None
-        self._speaking: dict[int, _Speaking] = {}
+        self._speaking: dict[int, Speaking] = {}
         self._tasks: set[asyncio.Task[None]] = set()
         self._greeted = False
         writer.transport.set_write_buffer_limits(high=SEND_BUFFER)
-        self._handlers: dict[Kind, Callable[[_Speaking, Message], None]] = {
-            Kind.TEXT: self._text,
-            Kind.FLUSH: lambda speaking, _: speaking.utterance.flush(),
-            Kind.END: lambda speaking, _: speaking.utterance.end_text(),
-            Kind.ABORT: self._abort,
-            Kind.PAUSE: lambda speaking, _: speaking.utterance.pause(),
-            Kind.RESUME: lambda speaking, _: speaking.utterance.resume(),
-            Kind.PLAYOUT: lambda speaking, message: speaking.utterance.report_playout(read_playout(message)),
-        }
 
     async def run(self) -> None:
         """Until the client leaves, misbehaves, falls silent or stops reading. Its utterances end with it."""
@@ -122,6 +97,8 @@ class Session:
                 if message is None:
                     break
                 self._handle(message)
+                if self._writer.transport.get_write_buffer_size() > MAX_UNREAD:
+                    raise ProtocolError("it asks and does not read the answers")
         except ProtocolError as error:
             self.refuse(str(error))
         except TimeoutError:
@@ -180,28 +157,23 @@ class Session:
         if message.kind is Kind.OPEN:
             self._open(message)
             return
-        handler = self._handlers.get(message.kind)
-        if handler is None:
+        if message.kind not in OF_AN_UTTERANCE:
             raise ProtocolError(f"{message.kind.name} is not for a client to send")
-        speaking = self._speaking.get(message.number)
-        if speaking is None:
-            return  # late: it has ended
-        with contextlib.suppress(TextAfterEndError, EngineClosedError):  # late: it was ended while this was on its way
-            handler(speaking, message)
+        if (speaking := self._speaking.get(message.number)) is not None:  # else late: it has ended
+            speaking.handle(message)
 
     def _open(self, message: Message) -> None:
         number = message.number
         if number == 0 or number in self._speaking:
             raise ProtocolError(f"OPEN with the number {number}, which is taken")
         try:
-            speaking = _Speaking(self._new_utterance(message))
+            utterance = self._new_utterance(message)
         except AgentTTSError as error:
-            self._send(pack_json(Kind.ENDED, number, {"error": error_to_json(error)}))
-            self._send_released(number, None)
+            self._send(ended(number, error))
+            self._send(released(number, self._engine, None))
             return
-        speaking.utterance.report_playout(0)  # from now on nothing is assumed
-        self._speaking[number] = speaking
-        task = asyncio.create_task(self._speak(number, speaking), name=f"agent_tts.{self.name}.{number}")
+        self._speaking[number] = Speaking(number, utterance)
+        task = asyncio.create_task(self._speak(self._speaking[number]), name=f"agent_tts.{self.name}.{number}")
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
 
@@ -214,37 +186,15 @@ class Session:
             # Another client may have an utterance of that name open: names are the clients' own business.
             return open_as(utterance_id=f"{order.utterance_id}/{self.name}/{message.number}")
 
-    def _text(self, speaking: _Speaking, message: Message) -> None:
-        text = read_text(message)
-        speaking.num_characters += len(text)
-        if speaking.num_characters > MAX_CHARACTERS:
-            raise ProtocolError(f"more than {MAX_CHARACTERS} characters in one utterance")
-        speaking.utterance.push_text(text)
-
-    def _abort(self, speaking: _Speaking, message: Message) -> None:
-        speaking.aborted = True
-        speaking.utterance.abort()
-
     # -- speech -------------------------------------------------------------------------------------------------------
 
-    async def _speak(self, number: int, speaking: _Speaking) -> None:
-        utterance, error = speaking.utterance, None
-        try:
-            async for chunk in utterance:
-                self._send(pack_audio(number, chunk))
+    async def _speak(self, speaking: Speaking) -> None:
+        async with contextlib.aclosing(speaking.speak(self._engine)) as messages:
+            async for message in messages:
+                self._send(message)
                 await self._drain()
-        except AgentTTSError as failure:
-            error = failure
-        if self._engine.closed and not speaking.aborted:
-            error = EngineClosedError()
-        self._send(pack_json(Kind.ENDED, number, {"error": error_to_json(error) if error else None}))
-        metrics = await utterance.released()
-        self._speaking.pop(number, None)
-        self._send_released(number, metrics)
-
-    def _send_released(self, number: int, metrics: TtsMetrics | None) -> None:
-        books = {"stats": stats_to_json(self._engine.stats())}
-        self._send(pack_json(Kind.RELEASED, number, books | {"metrics": metrics and metrics_to_json(metrics)}))
+        self._speaking.pop(speaking.number, None)
+        self._send(released(speaking.number, self._engine, speaking.utterance.metrics))
 
     def _send(self, data: bytes) -> None:
         if not self._writer.transport.is_closing():

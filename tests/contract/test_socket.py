@@ -6,6 +6,7 @@ Server and clients run on one event loop here, over real unix and TCP sockets; t
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import os
 import random
 import stat
@@ -494,6 +495,18 @@ async def test_a_flood_of_openings_is_refused_one_by_one_and_disturbs_nobody():
         mine.end_text()
         assert len([chunk async for chunk in mine]) == 17
         assert engine.stats().open == 7
+
+
+async def test_a_client_that_asks_on_and_on_and_reads_no_answer_is_hung_up_on():
+    async with serving(ToneRunner()) as (_, server), client_of(server) as well:
+        async with RawClient.connect(server.addresses[0]) as raw:
+            raw.reader._transport.pause_reading()
+            with contextlib.suppress(ConnectionError):
+                for number in range(1, 20_000):
+                    raw.open(number, voice="nobody")
+                    await raw.writer.drain()
+            await eventually(lambda: server.num_clients == 1)
+        assert await eventually_speaks(well)
 
 
 async def test_random_bytes_of_many_clients_end_those_clients_only():
