@@ -5,6 +5,7 @@ The agent is a process of its own, and so is its engine: with the model in its p
 
 from __future__ import annotations
 
+import os
 import sys
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
@@ -41,7 +42,8 @@ async def agent(setting: Setting, engine: str) -> AsyncIterator[str]:
     """The agent as the setting wants it; yields its page's address."""
     port, config = free_port(), agent_config(setting, engine)
     command = [sys.executable, "-m", "agents.pipecat_agent", "--config", str(config), "--port", str(port)]
-    async with running(command, setting.folder / "agent.log"):
+    quiet = {**os.environ, "LOGURU_LEVEL": "INFO"}  # Pipecat logs every frame of interest, on the event loop
+    async with running(command, setting.folder / "agent.log", quiet):
         await accepts_connections(port)
         yield f"http://127.0.0.1:{port}"
 
