@@ -125,7 +125,10 @@ def _plans(options: argparse.Namespace) -> list[EventPlan]:
     if options.only:
         scenarios = [item for item in scenarios if any(word in (item.name, item.kind) for word in options.only)]
     if options.quick:
-        scenarios = [replace(item, delay_ms=item.delay_ms[:1], clips=item.clips[:2]) for item in scenarios]
+        scenarios = [
+            replace(item, delay_ms=item.delay_ms[:1], clips=item.clips[:2], voices=item.voices[:1])
+            for item in scenarios
+        ]
     if not scenarios:
         raise SystemExit(f"no scenario of --only {options.only} in {options.scenarios}")
     return plan(scenarios, repeat=options.repeat, clip=options.clips)
@@ -188,11 +191,14 @@ def _print(options: argparse.Namespace, summary: LedgerSummary) -> None:
             kind.n,
             kind.correct,
             ", ".join(f"{n} {name}" for name, n in kind.outcomes.items()),
+            kind.dip_ms.n,
             kind.dip_ms.p50,
+            kind.dip_ms.p95,
+            kind.dip_ms.worst,
         )
         for kind in summary.kinds
     ]
-    print(table(("class", "n", "right", "outcomes", "dip p50"), rows), end="\n\n")
+    print(table(("class", "n", "right", "outcomes", "dips", "p50", "p95", "worst"), rows), end="\n\n")
     interval = summary.penalty_ms
     if interval is not None:
         print(f"yield rate {show(summary.yield_rate)}, selectivity {show(summary.selectivity)}, average penalty time ")
@@ -256,12 +262,12 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--stt", choices=STTS, default="none", help="whose words the reaction is told")
     parser.add_argument("--scenarios", type=Path, default=FOLDER, help="a YAML file or a folder of them")
     parser.add_argument("--only", action="append", help="a scenario's name or kind; repeatable")
-    parser.add_argument("--quick", action="store_true", help="the first delay and two clips of each scenario")
+    parser.add_argument("--quick", action="store_true", help="the first delay and voice, and two clips of each")
     parser.add_argument("--repeat", type=int, default=1, help="how often each event runs")
     parser.add_argument("--streams", type=int, default=1, help="calls at a time: each is the others' neighbour")
     parser.add_argument("--transport-ms", type=float, default=60.0, help="audio the transport may hold")
     parser.add_argument("--clips", default=None, help="in place of made speech: voiced, or file:PATH.wav")
-    parser.add_argument("--virtual", action="store_true", help="on a virtual clock; only for --peer tone")
+    parser.add_argument("--virtual", action="store_true", help="on a virtual clock; only for --peer tone and talker")
     parser.add_argument("--warm-up", type=int, default=1, help="0 = the first event counts too")
     parser.add_argument("--seed", type=int, default=1)
     parser.add_argument("--out", type=Path, default=None, help="folder for the JSON file and the report")

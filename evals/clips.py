@@ -49,9 +49,11 @@ def clip(kind: str, *, seed: int = 0, level_db: float | None = None, ms: float |
 def at_level(samples: Wave, target_db: float) -> Wave:
     """The same clip with its audible part at a level; never clipped."""
     spans = audible_spans(samples / max(1e-9, float(np.abs(samples).max(initial=0.0))), RATE)
-    if not spans:
+    loud = samples  # clicks are too short to be a run
+    if spans:
+        loud = samples[int(spans[0].start_ms * RATE / 1000) : int(spans[-1].end_ms * RATE / 1000)]
+    if not loud.any():
         return samples
-    loud = samples[int(spans[0].start_ms * RATE / 1000) : int(spans[-1].end_ms * RATE / 1000)]
     scaled = samples * 10 ** ((target_db - level_db(loud)) / 20)
     return np.asarray(np.clip(scaled, -0.99, 0.99), np.float32)
 
