@@ -35,6 +35,7 @@ SETS: dict[str, tuple[str, ...]] = {
         "latency --peer hibari --load closed:1:6 --load burst:4:1:10",
         "quality --peer engine -n 20",
         "prefix --conversations 4",
+        "soak -n 300",
     ),
     "full": (
         f"barge-in {CONTROL}",
@@ -55,7 +56,9 @@ SETS: dict[str, tuple[str, ...]] = {
         "quality --peer piper -n 160 --modes whole",
         "quality --peer kokoro -n 40 --modes whole --voices af_heart am_fenrir",
         "side-by-side",
+        "barge-in --peer engine --over-socket --reaction immediate --only abort --repeat 2",
         "soak",
+        "soak --real-time -n 200",
         "live --where room --preset selective",
         "prefix",
     ),

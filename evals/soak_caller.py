@@ -212,7 +212,7 @@ class Caller:
                 self.tally.resumed += 1
             self._carry_out(machine.handle(Event.SUSPICION, now()), utterance)
             await asyncio.sleep(0.1)
-            self._carry_out(machine.handle(Event.SPEECH_STARTED, now()), utterance)
+            self._carry_out(machine.handle(Event.NEAR, now()), utterance)
             await asyncio.sleep(0.3)
             action = machine.handle(Event.WORDS, now(), "no wait the other one")
             self.tally.wrong["the policy did not commit"] += action is not Action.COMMIT
