@@ -17,7 +17,6 @@ from agent_tts.models import numpy_stack
 from agent_tts.models.decode_stack import DecodeStack, turned_over
 from agent_tts.models.numpy_stack import NumpyStack, RowStep
 from agent_tts.nn.attention import Transformer
-from agent_tts.nn.rope import Rotation
 
 
 class FastAR(nn.Module):
@@ -158,14 +157,12 @@ class FastDecoder:
 class AloneDecoder:
     """FastDecoder for one row on NumPy: nothing of PyTorch between two codes."""
 
-    def __init__(
-        self, fast: FastAR, stack: DecodeStack, cache: _FrameCache, angles: Sequence[Tensor | Rotation]
-    ) -> None:
+    def __init__(self, fast: FastAR, stack: DecodeStack, cache: _FrameCache, angles: Sequence[Tensor]) -> None:
         self._project_in = fast.project_in
         self._stack = NumpyStack(stack)
         self._embeddings = fast.embeddings.weight.detach().numpy()
         self._head = turned_over(fast.output).numpy()[:, : fast.config.fast_legal_codes]  # [dim, candidates]
-        self._angles = [angle.numpy().reshape(-1) for angle in angles if isinstance(angle, Tensor)]
+        self._angles = [angle.numpy().reshape(-1) for angle in angles]
         self._places = []
         for position in range(len(angles)):
             cache.begin(1, position)

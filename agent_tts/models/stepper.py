@@ -29,6 +29,5 @@ class Stepper:
         angles = self._stack.angles(positions)
         if self._alone is None or len(x) > MAX_ROWS or not isinstance(cache, RowCaches):
             return self._stack.forward(x, angles, cache)
-        assert isinstance(angles, Tensor)
         rows = zip(x.numpy(), angles.squeeze(1).numpy(), cache.rows(), strict=True)
         return torch.from_numpy(self._alone.forward([RowStep(row, turn, *kv.arrays()) for row, turn, kv in rows]))

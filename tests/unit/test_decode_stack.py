@@ -76,6 +76,24 @@ def test_two_positions_of_one_row_in_one_pass_equal_two_passes() -> None:
     torch.testing.assert_close(out, expected, atol=1e-4, rtol=1e-4)
 
 
+@torch.inference_mode()
+@pytest.mark.parametrize("name", CONFIGS)
+def test_decode_stack_in_bfloat16_is_as_near_to_float32_as_the_transformer_is(name: str) -> None:
+    model, pool, tables = prefilled(CONFIGS[name], 3)
+    small = KVPool(CONFIGS[name].num_layers, 12, 8, CONFIGS[name].num_kv_heads, CONFIGS[name].head_dim, torch.bfloat16)
+    small.k.copy_(pool.k)
+    small.v.copy_(pool.v)
+    x, positions = torch.randn(3, CONFIGS[name].dim), torch.full((3,), 9)
+    exact = model(x.unsqueeze(1), positions.unsqueeze(1), pool.view(tables, [9] * 3, [1] * 3)).squeeze(1)
+    model.bfloat16()
+    view = small.view(tables, [9] * 3, [1] * 3)
+    plain = model(x.bfloat16().unsqueeze(1), positions.unsqueeze(1), view).squeeze(1).float()
+    stack = DecodeStack(model)
+    found = stack.forward(x.bfloat16(), stack.angles(positions), view).float()
+    assert (found - exact).norm() < 1.5 * (plain - exact).norm()
+    assert (found - exact).norm() < 0.02 * exact.norm()
+
+
 def test_the_stacks_share_the_modules_weights() -> None:
     model = Transformer(CONFIGS["slow"])
     stack = DecodeStack(model)
