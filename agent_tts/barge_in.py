@@ -83,7 +83,7 @@ class Policy:
 
     Attributes:
         pause_on_suspicion: Pause at the first sign, before anything is sure.
-        commit_at_once: Speech that is near, or the VAD's start of it, ends the reply, whatever is said.
+        commit_at_once: Speech that is near ends the reply, whatever is said; so does a suspicion the VAD agrees with.
         confirm_within_ms: A suspicion that is not near by then was none.
         backchannel_ms: So much longer a caller may talk of whom only backchannels have been understood.
         words_after_ms: Words that arrive so long after the speech still end the reply, unless they are a backchannel.
@@ -133,8 +133,11 @@ class BargeIn:
         self.false_suspicions = 0
         self.wakes_at_s: float | None = None
         """When a TICK could change something; None when only events can."""
+        self._suspected = False
+        """The onset test hears something."""
         self._near = False
-        """What is heard now is speech of the caller."""
+        """It is speech of the caller."""
+        self._vad_agrees = False
         self._only_backchannels = False
         """Words of it have been understood, and that is what they are."""
         self._overlap_ended_s: float | None = None
@@ -171,7 +174,9 @@ class BargeIn:
             self._overlap_ended_s = None
 
     def _suspect(self, at_s: float) -> Action | None:
-        self._near = self._only_backchannels = False
+        self._suspected, self._near, self._only_backchannels = True, False, False
+        if self.state is State.PLAYING and self.policy.commit_at_once and self._vad_agrees:
+            return self._enter(State.COMMITTED)
         if self.state is not State.PLAYING or self._ignoring or not self.policy.pause_on_suspicion:
             return None
         self.suspicions += 1
@@ -198,7 +203,8 @@ class BargeIn:
         return None
 
     def _vad(self, at_s: float) -> Action | None:
-        if self.policy.onset_test and not self.policy.commit_at_once:
+        self._vad_agrees = True
+        if self.policy.onset_test and not (self.policy.commit_at_once and self._suspected):
             return None
         self._only_backchannels = False
         action = self._confirm()
@@ -210,6 +216,10 @@ class BargeIn:
         ends_suspicion = self.state is State.SUSPECTED and event is Event.QUIET
         ends_overlap = self.state is State.OVERLAP and (event is Event.SPEECH_ENDED or self.policy.resume_on_quiet)
         action = self._go_on(at_s) if ends_suspicion or ends_overlap else None
+        if event is Event.SPEECH_ENDED:
+            self._vad_agrees = False
+        else:
+            self._suspected = False
         self._ignoring = self._near = False
         return action
 

@@ -6,7 +6,7 @@
 Speech: 0.5 s of digital silence and the clip, at four alignments to the detector's windows; or, at one, after six
 seconds of breaths that have made the test wary. Clock: from the first sample of the clip above 1.5 % of full scale (500
 of 32767; in recordings that may be a breath) to the end of the 10 ms of audio that raised the suspicion. A suspicion
-raised up to 150 ms before counts as 0. Transport and the frame size of a microphone come on top. Noises: a minute of
+raised before counts as 0. Transport and the frame size of a microphone come on top. Noises: a minute of
 each at four levels while the agent speaks. Counted: suspicions, which pause; NEAR, with which words could end the
 reply; TALKING, which ends it in `selective`; and starts of a framework's VAD, which end it in `immediate`.
 """
@@ -29,7 +29,6 @@ from evals.policies import Vad, silero_model
 ONSET = 500 / 32_767
 ALIGNMENTS = (0, 128, 256, 384)
 LONGEST_S = 1.5
-EARLY_MS = 150.0
 PHRASES = (
     "No, I meant the other one.",
     "Wait, what was the price again?",
@@ -52,9 +51,9 @@ def main(argv: Sequence[str] | None = None) -> int:
         sets[f"people, {folder.name}"] = [recording(path) for path in sorted(folder.glob("*.wav"))]
     nothing = np.zeros(0, np.float32)
     latencies = {name: _latencies(clips, nothing, ALIGNMENTS, model) for name, clips in sets.items()}
-    after = clip("breaths", seed=1, level_db=-30.0, ms=6_000.0)
+    breaths = clip("breaths", seed=1, level_db=-30.0, ms=6_000.0)
     for name, clips in list(sets.items()):
-        latencies[f"{name}, after false starts"] = _latencies(clips, after, ALIGNMENTS[:1], model)
+        latencies[f"{name}, after false starts"] = _latencies(clips, breaths, ALIGNMENTS[:1], model)
     rows = [(name, found.n, missed, found.p50, found.p95, found.worst) for name, (found, missed) in latencies.items()]
     print(table(("ms, onset -> suspicion", "n", "missed", "p50", "p95", "worst"), rows), end="\n\n")
     noises = [(name, level, *_false_starts(name, level, model)) for name in NOISES for level in LEVELS_DB]
@@ -90,9 +89,11 @@ def _latencies(clips: Sequence[Wave], before: Wave, alignments: Sequence[int], m
             heard = np.concatenate([before, np.zeros(SAMPLE_RATE // 2 + shift, np.float32), samples])
             begin_ms = 1000 * (len(heard) - len(samples) + onset) / SAMPLE_RATE
             end = round(begin_ms * SAMPLE_RATE / 1000 + LONGEST_S * SAMPLE_RATE)
-            starts = [at for at, change in _changes(heard[:end], model) if change is Activity.STARTED]
-            since = [at - begin_ms for at in starts if at - begin_ms > -EARLY_MS]
-            found.append(max(0.0, since[0]) if since else None)
+            changes = list(_changes(heard[:end], model))
+            earlier = [change for at, change in changes if at < begin_ms]
+            after = [at - begin_ms for at, change in changes if at >= begin_ms and change is Activity.STARTED]
+            already = bool(earlier) and earlier[-1] is not Activity.ENDED
+            found.append(0.0 if already else after[0] if after else None)
     return spread(found), found.count(None)
 
 

@@ -49,6 +49,14 @@ def test_immediate_does_not_wait_for_a_slow_vad() -> None:
     ]
 
 
+def test_immediate_needs_both_the_vad_and_the_suspicion_in_any_order() -> None:
+    assert story(IMMEDIATE, (1000, Event.SPEECH_STARTED), (1300, Event.SPEECH_ENDED), (1400, Event.SUSPICION)) == [
+        (1400, Action.PAUSE),
+        (1900, Action.RESUME),
+    ]
+    assert story(IMMEDIATE, (1000, Event.SPEECH_STARTED), (1040, Event.SUSPICION)) == [(1040, Action.COMMIT)]
+
+
 def test_selective_cuts_when_the_caller_goes_on_talking() -> None:
     assert story(SELECTIVE, (1000, Event.SUSPICION), (1240, Event.NEAR), (1850, Event.TALKING)) == [
         (1000, Action.PAUSE),
@@ -156,7 +164,7 @@ def test_without_an_onset_test_the_vad_alone_decides() -> None:
         (1500, Action.RESUME),
         (2000, Action.COMMIT),
     ]
-    assert story(IMMEDIATE, (1000, Event.SPEECH_STARTED)) == [(1000, Action.COMMIT)]
+    assert story(replace(IMMEDIATE, onset_test=False), (1000, Event.SPEECH_STARTED)) == [(1000, Action.COMMIT)]
 
 
 def test_nothing_happens_while_the_agent_is_silent() -> None:
@@ -169,7 +177,9 @@ def test_the_next_reply_can_be_interrupted_again() -> None:
     machine = BargeIn(IMMEDIATE)
     for _ in range(2):
         machine.handle(Event.AGENT_STARTED, 0.0)
-        assert machine.handle(Event.SPEECH_STARTED, 1.0) is Action.COMMIT
+        assert machine.handle(Event.SUSPICION, 1.0) is Action.PAUSE
+        assert machine.handle(Event.SPEECH_STARTED, 1.1) is Action.COMMIT
+        machine.handle(Event.SPEECH_ENDED, 1.5)
         machine.handle(Event.AGENT_STOPPED, 2.0)
 
 
