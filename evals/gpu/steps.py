@@ -29,7 +29,7 @@ def check(lab: Lab) -> Figures:
     before = torch.backends.cudnn.allow_tf32
     torch.backends.cudnn.allow_tf32 = False
     try:
-        cpu, here = (_spoken(torch.device(kind), step) for kind, step in (("cpu", "dynamic"), _here(lab)))
+        cpu, here = (spoken(torch.device(kind), step) for kind, step in (("cpu", "dynamic"), _here(lab)))
     finally:
         torch.backends.cudnn.allow_tf32 = before
     equal = [columns == others for (columns, _), (others, _) in zip(cpu, here, strict=True)]
@@ -170,7 +170,7 @@ def _here(lab: Lab) -> tuple[str, str]:
     return (str(lab.device), "graphs" if lab.device.type == "cuda" else "static")
 
 
-def _spoken(device: torch.device, step: str) -> list[tuple[list[tuple[int, ...]], np.ndarray]]:
+def spoken(device: torch.device, step: str) -> list[tuple[list[tuple[int, ...]], np.ndarray]]:
     """Columns and audio of each speaker of a tiny model."""
     built = build(torch.device("cpu"), torch.float32, tiny=True)
     built.model.to(device)
