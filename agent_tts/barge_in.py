@@ -148,7 +148,8 @@ class BargeIn:
         """What to do about an event."""
         match event:
             case Event.AGENT_STARTED:
-                return self._begin()
+                self._begin()
+                return None
             case Event.AGENT_STOPPED:
                 return self._enter(State.IDLE)
             case Event.SUSPICION:
