@@ -221,7 +221,7 @@ def _figures(soak: Soak) -> dict[str, Any]:
         "completed_before": tally.completed,
         "pauses_resumed": tally.resumed,
         "control_replies": tally.controls,
-        "frames_wasted": spread([float(count) for count in tally.frames_wasted]).as_dict(),
+        "frames_wasted": spread(tally.frames_wasted).as_dict(),
         "abort_to_release_ms": spread(tally.release_ms).as_dict(),
         "rss_mib_first_third_last": [round(rss / 2**20, 1) for rss in _ends(soak.rss)],
         "rss_slope_bytes": slope(soak.rss),

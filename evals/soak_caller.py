@@ -8,6 +8,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import random
+from array import array
 from collections import Counter
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
@@ -66,8 +67,9 @@ class Tally:
     completed: int = 0
     resumed: int = 0
     controls: int = 0
-    frames_wasted: list[int] = field(default_factory=list)
-    release_ms: list[float] = field(default_factory=list)
+    frames_wasted: array[float] = field(default_factory=lambda: array("d"))
+    release_ms: array[float] = field(default_factory=lambda: array("d"))
+    """Arrays, so that what the soak remembers is not what it measures."""
 
     @property
     def num_interruptions(self) -> int:
