@@ -10,6 +10,7 @@ from __future__ import annotations
 import atexit
 import hashlib
 import json
+import re
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
@@ -28,6 +29,8 @@ PARTIAL_DELAY_S = 0.25
 FINAL_DELAY_S = 1.1
 """whisper base, int8, one thread of a quiet machine."""
 MODELS = Path(".cache")
+OF_SILENCE = re.compile(r"^\s*(?:you\b|\?)\s*", re.IGNORECASE)
+"""What moonshine writes for the digital silence before a made clip; no line has it."""
 STTS = ("none", "moonshine", "whisper")
 
 
@@ -67,7 +70,7 @@ class Stt:
 
     def _ask(self, at_s: float) -> None:
         self._asked_s = at_s
-        if words := self._transcribe(np.concatenate(self._heard)).strip():
+        if words := OF_SILENCE.sub("", self._transcribe(np.concatenate(self._heard))).strip():
             self._due.append((at_s + self._delay_s, words))
 
 
