@@ -76,6 +76,9 @@ BACKCHANNEL_PHRASES = re.compile(
 )
 """The same in several words."""
 
+HUM = re.compile(r"(?:h?m+h?[ua]?)+")
+"""What recognisers write for a hum, beside the spellings above: "mama", "mum", "hmma"."""
+
 
 @dataclass(frozen=True, slots=True)
 class Policy:
@@ -120,7 +123,7 @@ def policy_of(preset: str) -> Policy | None:
 def is_backchannel(words: str) -> bool:
     """Whether all that was said is of the kind that means: go on. Nothing at all counts too. English."""
     rest = BACKCHANNEL_PHRASES.sub(" ", " ".join(re.findall(r"[a-z']+(?:-[a-z]+)*", words.lower())))
-    return all(word in BACKCHANNELS for word in rest.split())
+    return all(word in BACKCHANNELS or HUM.fullmatch(word) for word in rest.split())
 
 
 class BargeIn:
@@ -173,6 +176,7 @@ class BargeIn:
         if self.state in (State.IDLE, State.COMMITTED):
             self._enter(State.PLAYING)
             self._overlap_ended_s = None
+            self.heard_near = False
 
     def _suspect(self, at_s: float) -> Action | None:
         self._suspected, self._near, self._only_backchannels = True, False, False
@@ -185,7 +189,7 @@ class BargeIn:
         return Action.PAUSE
 
     def _confirm(self) -> Action | None:
-        self._near = True
+        self._near = self.heard_near = True
         if self.state not in (State.PLAYING, State.SUSPECTED):
             return None
         paused = self.state is State.SUSPECTED

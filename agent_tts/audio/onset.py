@@ -97,6 +97,7 @@ class OnsetDetector:
     Attributes:
         agent_speaks: Set by the owner. What is heard while the agent speaks, its echo for one, teaches nothing about
             the caller's usual level; and only then is the test wary.
+        knows_caller: The caller's usual level has been heard; before, what is far is a guess.
     """
 
     ENERGY_ONLY_HOPS = 3
@@ -112,6 +113,7 @@ class OnsetDetector:
         self._last = 0.0
         self._wary_hops = 0
         self._usual_db = self._config.usual_dbfs
+        self.knows_caller = False
         self._sound = _Sound()
         self.active = False
         self.agent_speaks = False
@@ -184,6 +186,7 @@ class OnsetDetector:
             self._wary_hops = 0 if sound.told else round(config.wary_ms / HOP_MS)
         if sound.sure_ms >= self.LEARN_MS and not self.agent_speaks:
             self._usual_db = max(sound.level_db, self._usual_db - config.learn_down_db)
+            self.knows_caller = True
 
     def _stands_out(self, level_db: float) -> bool:
         """Compare with the floor, then let the floor follow: down at once, up slowly."""

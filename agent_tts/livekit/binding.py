@@ -61,6 +61,8 @@ class Binding:
         self._session = session
         self._on_event = on_event
         self._tap: CallerTap | None = None
+        self._talked_over = False
+        """What the VAD heard last began while the agent was speaking."""
         self._timer: asyncio.TimerHandle | None = None
         self._tasks: set[asyncio.Task[None]] = set()
         reporter.on_abort = self._note_abort
@@ -98,6 +100,7 @@ class Binding:
     def _on_user_state(self, event: UserStateChangedEvent) -> None:
         if event.new_state == "speaking":
             self._note("vad")
+            self._talked_over = self.barge_in is not None and self.barge_in.state is not State.IDLE
             self._handle(Event.SPEECH_STARTED)
         elif event.old_state == "speaking":
             self._handle(Event.SPEECH_ENDED)
@@ -147,10 +150,18 @@ class Binding:
         return speech is not None and speech.allow_interruptions
 
     def _went_on(self, words: str) -> bool:
-        """A backchannel over a reply that goes on. LiveKit would keep it and answer it as soon as the caller pauses."""
-        talks = self._session.user_state == "speaking"
-        playing = self.barge_in is not None and self.barge_in.state is State.PLAYING
-        return playing and not talks and is_backchannel(words)
+        """A backchannel, or somebody far away, over a reply that goes on.
+
+        LiveKit would keep such words and answer them as soon as the caller pauses, or cut the reply for three of them.
+        """
+        if self.barge_in is None or self._session.user_state == "speaking":
+            return False
+        state = self.barge_in.state
+        if state is State.PLAYING and is_backchannel(words):
+            return True
+        knows = self._tap is not None and self._tap.knows_caller
+        far = knows and self._talked_over and not self.barge_in.heard_near
+        return far and state in (State.PLAYING, State.IDLE)
 
     def _set_timer(self) -> None:
         if self._timer is not None:

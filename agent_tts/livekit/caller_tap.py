@@ -45,6 +45,11 @@ class CallerTap(io.AudioInput):
         )
         return frame
 
+    @property
+    def knows_caller(self) -> bool:
+        """The caller's usual level has been heard; before, what is far is a guess."""
+        return self._detector is not None and self._detector.knows_caller
+
     def close(self) -> None:
         self._thread.shutdown(wait=False, cancel_futures=True)
 

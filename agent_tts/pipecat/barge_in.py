@@ -151,15 +151,22 @@ class BargeInTurnStart(BaseUserTurnStartStrategy):  # type: ignore[no-untyped-ca
         return ProcessFrameResult.STOP if starts else ProcessFrameResult.CONTINUE
 
     async def _words(self, frame: TranscriptionFrame | InterimTranscriptionFrame) -> bool:
-        """Whether these words start a turn. A backchannel that was let pass must not open the next question."""
+        """Whether these words start a turn.
+
+        A backchannel that was let pass must not open the next question, nor must what somebody far away has said.
+        """
         over_speech = self._owner.policy.state not in (State.IDLE, State.COMMITTED)
         if self._owner.handle(Event.WORDS, frame.text) is Action.COMMIT:
             return True
-        backchannel = is_backchannel(frame.text) and self._began_over_speech
-        if isinstance(frame, TranscriptionFrame) and backchannel and self._owner.policy.state is not State.COMMITTED:
+        passed = self._began_over_speech and (is_backchannel(frame.text) or self._only_far())
+        if isinstance(frame, TranscriptionFrame) and passed and self._owner.policy.state is not State.COMMITTED:
             await self.trigger_reset_aggregation()  # type: ignore[no-untyped-call]
             return False
-        return not over_speech and not backchannel
+        return not over_speech and not passed
+
+    def _only_far(self) -> bool:
+        """Nothing near has been heard over this reply, and how loud near is has been learnt."""
+        return self._owner.listener.knows_caller and not self._owner.policy.heard_near
 
     def begin_soon(self) -> None:
         """Start the turn from outside a frame: time has decided."""
@@ -187,6 +194,11 @@ class BargeInListener(FrameProcessor):
             self._thread.submit(self._listen, pcm, frame.sample_rate).add_done_callback(
                 lambda found: loop.call_soon_threadsafe(self._report, found)
             )
+
+    @property
+    def knows_caller(self) -> bool:
+        """The caller's usual level has been heard; before, what is far is a guess."""
+        return self._detector is not None and self._detector.knows_caller
 
     async def cleanup(self) -> None:
         await super().cleanup()  # type: ignore[no-untyped-call]

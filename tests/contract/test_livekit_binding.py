@@ -11,9 +11,12 @@ import pytest
 pytest.importorskip("livekit.agents", reason="needs LiveKit Agents: pip install 'agent-tts[livekit]'")
 
 from livekit import rtc
+from livekit.agents.voice import io
 
+from agent_tts.barge_in import Event
 from agent_tts.errors import ConfigError
 from agent_tts.livekit import BindingEvent, PlayoutReporter, bind
+from agent_tts.livekit.caller_tap import CallerTap
 from tests.contract.livekit_fakes import FakeSink, FakeUtterance, frame
 
 
@@ -107,6 +110,43 @@ async def test_a_backchannel_over_a_reply_that_goes_on_is_not_left_for_the_next_
     assert session.cleared_turns == 0, "the framework adds the words after it has told of them"
     await asyncio.sleep(0)
     assert session.cleared_turns == cleared
+
+
+@pytest.mark.parametrize(
+    ("knows", "near", "cleared"), [(True, False, 1), (True, True, 0), (False, False, 0)], ids=["far", "near", "unknown"]
+)
+async def test_words_from_far_away_over_a_reply_are_not_answered(
+    monkeypatch: pytest.MonkeyPatch, knows: bool, near: bool, cleared: int
+) -> None:
+    """LiveKit took side talk of three words and more for a turn of the caller, and cut the reply for it."""
+    monkeypatch.setattr(CallerTap, "knows_caller", knows)
+    session = FakeSession()
+    session.input.audio = io.AudioInput(label="microphone")
+    binding = bind(session, preset="selective")  # type: ignore[arg-type]
+    assert binding.barge_in is not None
+    await session.output.audio.capture_frame(frame(FakeUtterance("said")))
+    session.agent("thinking", "speaking")
+    session.user("listening", "speaking")
+    if near:
+        binding.barge_in.handle(Event.NEAR, 1.0)
+        binding.barge_in.handle(Event.QUIET, 2.0)
+    session.user("speaking", "listening")
+    session.hears("Did you feed the cat this morning?")
+    await asyncio.sleep(0)
+    assert session.cleared_turns == cleared
+
+
+async def test_words_said_before_the_reply_began_are_kept(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(CallerTap, "knows_caller", True)
+    session = FakeSession()
+    session.input.audio = io.AudioInput(label="microphone")
+    bind(session, preset="selective")  # type: ignore[arg-type]
+    session.user("listening", "speaking")
+    session.user("speaking", "listening")
+    session.agent("thinking", "speaking")
+    session.hears("And one for my daughter, please.")
+    await asyncio.sleep(0)
+    assert session.cleared_turns == 0
 
 
 async def test_words_of_a_caller_who_talks_on_are_kept() -> None:

@@ -22,7 +22,7 @@ from agent_tts.barge_in import Event, State
 from agent_tts.engine import Engine
 from agent_tts.errors import ConfigError
 from agent_tts.pipecat import AgentTTSService
-from agent_tts.pipecat.barge_in import PipecatBargeIn
+from agent_tts.pipecat.barge_in import BargeInListener, PipecatBargeIn
 from agent_tts.pipecat.hold import HoldFilter
 from tests.fakes import ToneRunner
 
@@ -172,6 +172,21 @@ def test_speech_that_is_not_near_starts_no_turn_and_neither_do_its_words() -> No
         assert not call.barge_in.output_filter.holding
         await call.see(words("Did you feed the cat?"))
         assert call.turns == 0
+
+    run("selective", story)
+
+
+def test_words_from_far_away_do_not_open_the_next_question(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(BargeInListener, "knows_caller", True)
+
+    async def story(call: Call) -> None:
+        await call.see(BotStartedSpeakingFrame(), Event.SUSPICION, started())
+        await call.see(Event.QUIET, VADUserStoppedSpeakingFrame(stop_secs=0.2), words("Did you feed the cat?"))
+        assert call.resets == 1
+        await call.see(BotStoppedSpeakingFrame(), words("And the dog?"))
+        assert call.turns == 0, "they came late, and are of the same sound"
+        await call.see(started(), words("What was the price?"))
+        assert call.turns >= 1
 
     run("selective", story)
 

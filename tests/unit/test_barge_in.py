@@ -203,12 +203,16 @@ def test_any_order_of_events_keeps_pause_and_resume_in_pairs() -> None:
             assert paused == (machine.state in (State.SUSPECTED, State.OVERLAP)), f"seed {seed}"
 
 
-@pytest.mark.parametrize("words", ["", "Mm-hmm.", "Yeah, right, okay.", "I see.", "Oh, got it. Thank you."])
+@pytest.mark.parametrize(
+    "words", ["", "Mm-hmm.", "Yeah, right, okay.", "I see.", "Oh, got it. Thank you.", "Mama.", "Mum, hmma"]
+)
 def test_backchannels(words: str) -> None:
     assert is_backchannel(words)
 
 
-@pytest.mark.parametrize("words", ["no", "Wait.", "yeah but", "okay stop", "no thanks", "I see a problem", "got"])
+@pytest.mark.parametrize(
+    "words", ["no", "Wait.", "yeah but", "okay stop", "no thanks", "I see a problem", "got", "a map", "move"]
+)
 def test_no_backchannels(words: str) -> None:
     assert not is_backchannel(words)
 
