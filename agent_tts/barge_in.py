@@ -42,7 +42,9 @@ class Event(Enum):
     """The framework's VAD."""
     SPEECH_ENDED = "speech ended"
     WORDS = "words"
-    """The caller's words so far, partial or final."""
+    """What the caller said, as the STT has settled on it."""
+    PARTIAL_WORDS = "partial words"
+    """The caller's words so far: a guess that the next one may take back."""
     TICK = "tick"
     """Time passed."""
 
@@ -66,8 +68,8 @@ class State(Enum):
 
 BACKCHANNELS = frozenset(
     "ah aha alright awesome cool exactly fine good gotcha great hm hmm hmmm huh interesting mhm mhmm mm mmhm mmm "
-    "mm-hm mm-hmm mhm-hm nice oh okay ok perfect really right sure true uh uh-huh uhhuh uh-uh um umm wow yeah yep yes "
-    "yup".split()
+    "mm-hm mm-hmm mhm-hm nice oh okay ok perfect really right sure true uh uh-huh uhhuh uh-uh um umm wow ya yah yeah yep "
+    "yes yup".split()
 )
 """Words with which a listener says: go on."""
 
@@ -76,8 +78,12 @@ BACKCHANNEL_PHRASES = re.compile(
 )
 """The same in several words."""
 
-HUM = re.compile(r"(?:h?m+h?[ua]?)+")
-"""What recognisers write for a hum, beside the spellings above: "mama", "mum", "hmma"."""
+HUM = re.compile(r"(?:h?m+h?[ua]?)+|[aeu]h?-?h[ua]h?")
+"""What recognisers write for a hum, beside the spellings above: "mama", "mum", "hmma", "ah-huh", "eh-ha"."""
+
+
+URGENT = frozenset("actually but enough excuse hang hey hold no pause quiet sorry stop wait".split())
+"""Of a guess that may be taken back, these are believed at once; any other word when the next guess has it too."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -122,8 +128,13 @@ def policy_of(preset: str) -> Policy | None:
 
 def is_backchannel(words: str) -> bool:
     """Whether all that was said is of the kind that means: go on. Nothing at all counts too. English."""
+    return not _meant(words)
+
+
+def _meant(words: str) -> frozenset[str]:
+    """The words that are no backchannels."""
     rest = BACKCHANNEL_PHRASES.sub(" ", " ".join(re.findall(r"[a-z']+(?:-[a-z]+)*", words.lower())))
-    return all(word in BACKCHANNELS or HUM.fullmatch(word) for word in rest.split())
+    return frozenset(word for word in rest.split() if word not in BACKCHANNELS and not HUM.fullmatch(word))
 
 
 class BargeIn:
@@ -143,6 +154,8 @@ class BargeIn:
         self._vad_agrees = False
         self._only_backchannels = False
         """Words of it have been understood, and that is what they are."""
+        self._guessed: frozenset[str] = frozenset()
+        """Those of the last guess that are none."""
         self._overlap_ended_s: float | None = None
         self._ignoring = False
         """A sound that lasted without being near is not suspected again before it has stopped."""
@@ -165,8 +178,8 @@ class BargeIn:
                 return self._vad(at_s)
             case Event.QUIET | Event.SPEECH_ENDED:
                 return self._quiet(event, at_s)
-            case Event.WORDS:
-                return self._words(at_s, words)
+            case Event.WORDS | Event.PARTIAL_WORDS:
+                return self._words(at_s, words, settled=event is Event.WORDS)
             case Event.TICK:
                 return self._tick(at_s)
 
@@ -179,7 +192,7 @@ class BargeIn:
             self.heard_near = False
 
     def _suspect(self, at_s: float) -> Action | None:
-        self._suspected, self._near, self._only_backchannels = True, False, False
+        self._suspected, self._near, self._only_backchannels, self._guessed = True, False, False, frozenset()
         if self.state is State.PLAYING and self.policy.commit_at_once and self._vad_agrees:
             return self._enter(State.COMMITTED)
         if self.state is not State.PLAYING or self._ignoring or not self.policy.pause_on_suspicion:
@@ -228,12 +241,14 @@ class BargeIn:
         self._ignoring = self._near = False
         return action
 
-    def _words(self, at_s: float, words: str) -> Action | None:
+    def _words(self, at_s: float, words: str, *, settled: bool) -> Action | None:
         late = self._overlap_ended_s is not None and at_s - self._overlap_ended_s <= self.policy.words_after_ms / 1000
         if self.state is not State.OVERLAP and not (self.state in (State.PLAYING, State.SUSPECTED) and late):
             return None
-        self._only_backchannels = is_backchannel(words)
-        return None if self._only_backchannels else self._enter(State.COMMITTED)
+        guessed, self._guessed = self._guessed, _meant(words)
+        self._only_backchannels = not self._guessed
+        sure = settled or self._guessed & URGENT or self._guessed & guessed
+        return self._enter(State.COMMITTED) if self._guessed and sure else None
 
     def _tick(self, at_s: float) -> Action | None:
         if self.wakes_at_s is None or at_s < self.wakes_at_s:

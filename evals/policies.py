@@ -86,7 +86,7 @@ class PolicyReaction:
             events.insert(0, Event.AGENT_STARTED if agent_speaks else Event.AGENT_STOPPED)
             self._spoke = agent_speaks
         actions = [self._machine.handle(event, at_s) for event in (*events, *speech, Event.TICK)]
-        actions += [self._machine.handle(Event.WORDS, at_s, text) for text in words]
+        actions += [self._machine.handle(event, at_s, text) for event, text in words]
         return [SIGNALS[action] for action in actions if action is not None]
 
 

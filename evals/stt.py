@@ -50,28 +50,28 @@ class Stt:
         self._heard: list[Wave] = []
         self._speaking = False
         self._asked_s = 0.0
-        self._due: list[tuple[float, str]] = []
+        self._due: list[tuple[float, Event, str]] = []
 
-    def hear(self, samples: Wave, at_s: float, vad: Sequence[Event]) -> list[str]:
+    def hear(self, samples: Wave, at_s: float, vad: Sequence[Event]) -> list[tuple[Event, str]]:
         """Add what was heard and what the VAD said of it; the words that have arrived by now."""
         self._heard.append(samples)
         for event in vad:
             self._speaking = event is Event.SPEECH_STARTED
             if event is Event.SPEECH_ENDED:
-                self._ask(at_s)
+                self._ask(at_s, Event.WORDS)
             self._asked_s = at_s
         if not self._speaking:
             self._heard = self._heard[-round(BEFORE_S * RATE / len(samples)) :]
         elif self._partial_s is not None and at_s - self._asked_s >= self._partial_s:
-            self._ask(at_s)
-        arrived = [words for due_s, words in self._due if due_s <= at_s]
-        self._due = [(due_s, words) for due_s, words in self._due if due_s > at_s]
+            self._ask(at_s, Event.PARTIAL_WORDS)
+        arrived = [(kind, words) for due_s, kind, words in self._due if due_s <= at_s]
+        self._due = [item for item in self._due if item[0] > at_s]
         return arrived
 
-    def _ask(self, at_s: float) -> None:
+    def _ask(self, at_s: float, kind: Event) -> None:
         self._asked_s = at_s
         if words := OF_SILENCE.sub("", self._transcribe(np.concatenate(self._heard))).strip():
-            self._due.append((at_s + self._delay_s, words))
+            self._due.append((at_s + self._delay_s, kind, words))
 
 
 def stt_maker(name: str) -> Callable[[], Stt | None]:

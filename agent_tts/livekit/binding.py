@@ -115,7 +115,7 @@ class Binding:
             self.reporter.release()
 
     def _on_words(self, event: UserInputTranscribedEvent) -> None:
-        self._handle(Event.WORDS, event.transcript)
+        self._handle(Event.WORDS if event.is_final else Event.PARTIAL_WORDS, event.transcript)
         if event.is_final and self._went_on(event.transcript):
             asyncio.get_running_loop().call_soon(self._session.clear_user_turn)  # when the framework has added it
 

@@ -156,10 +156,11 @@ class BargeInTurnStart(BaseUserTurnStartStrategy):  # type: ignore[no-untyped-ca
         A backchannel that was let pass must not open the next question, nor must what somebody far away has said.
         """
         over_speech = self._owner.policy.state not in (State.IDLE, State.COMMITTED)
-        if self._owner.handle(Event.WORDS, frame.text) is Action.COMMIT:
+        settled = isinstance(frame, TranscriptionFrame)
+        if self._owner.handle(Event.WORDS if settled else Event.PARTIAL_WORDS, frame.text) is Action.COMMIT:
             return True
         passed = self._began_over_speech and (is_backchannel(frame.text) or self._only_far())
-        if isinstance(frame, TranscriptionFrame) and passed and self._owner.policy.state is not State.COMMITTED:
+        if settled and passed and self._owner.policy.state is not State.COMMITTED:
             await self.trigger_reset_aggregation()  # type: ignore[no-untyped-call]
             return False
         return not over_speech and not passed

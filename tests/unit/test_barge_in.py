@@ -113,9 +113,19 @@ def test_partial_words_cut_while_the_caller_talks() -> None:
         SELECTIVE,
         (1000, Event.SUSPICION),
         (1240, Event.NEAR),
-        (1300, Event.WORDS, "yes"),
-        (1500, Event.WORDS, "yes but what"),
+        (1300, Event.PARTIAL_WORDS, "yes"),
+        (1500, Event.PARTIAL_WORDS, "yes but what"),
     ) == [(1000, Action.PAUSE), (1500, Action.COMMIT)]
+
+
+def test_a_guess_counts_when_the_next_one_has_the_word_too() -> None:
+    spoken = ((1000, Event.SUSPICION), (1240, Event.NEAR), (1500, Event.PARTIAL_WORDS, "The tree."))
+    assert story(SELECTIVE, *spoken, (1600, Event.PARTIAL_WORDS, "Uh-huh."), (1700, Event.QUIET)) == [
+        (1000, Action.PAUSE),
+        (1700, Action.RESUME),
+    ]
+    assert story(SELECTIVE, *spoken, (1600, Event.PARTIAL_WORDS, "The trains from"))[-1] == (1600, Action.COMMIT)
+    assert story(SELECTIVE, *spoken, (1600, Event.WORDS, "Louder."))[-1] == (1600, Action.COMMIT)
 
 
 def test_words_of_an_earlier_turn_do_not_cut_the_reply() -> None:

@@ -26,7 +26,7 @@ def heard(stt: Stt, start: int, end: int, *, frames: int) -> list[tuple[int, str
     found = []
     for number in range(frames):
         vad = {start: [Event.SPEECH_STARTED], end: [Event.SPEECH_ENDED]}.get(number, [])
-        found += [(number, words) for words in stt.hear(FRAME, number * 0.02, vad)]
+        found += [(number, words) for _, words in stt.hear(FRAME, number * 0.02, vad)]
     return found
 
 
