@@ -68,8 +68,8 @@ class State(Enum):
 
 BACKCHANNELS = frozenset(
     "ah aha alright awesome cool exactly fine good gotcha great hm hmm hmmm huh interesting mhm mhmm mm mmhm mmm "
-    "mm-hm mm-hmm mhm-hm nice oh okay ok perfect really right sure true uh uh-huh uhhuh uh-uh um umm wow ya yah yeah yep "
-    "yes yup".split()
+    "mm-hm mm-hmm mhm-hm nice oh okay ok perfect really right sure true uh uh-huh uhhuh uh-uh um umm wow ya yah "
+    "yeah yep yes yup".split()
 )
 """Words with which a listener says: go on."""
 
