@@ -81,9 +81,11 @@ BACKCHANNEL_PHRASES = re.compile(
 HUM = re.compile(r"(?:h?m+h?[ua]?)+|[aeu]h?-?h[ua]h?")
 """What recognisers write for a hum, beside the spellings above: "mama", "mum", "hmma", "ah-huh", "eh-ha"."""
 
-
-URGENT = frozenset("actually but enough excuse hang hey hold no pause quiet sorry stop wait".split())
-"""Of a guess that may be taken back, these are believed at once; any other word when the next guess has it too."""
+URGENT = frozenset(
+    "actually but cancel enough excuse hang hello help hey hold no nope pause quiet repeat stop wait what why".split()
+)
+"""Each of these ends a reply by itself, and is believed even in a guess that may be taken back. Any other word needs a
+second one beside it, as what recognisers make of a short "sure" or "mm-hm" is one word; and a guess needs the next."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -247,8 +249,8 @@ class BargeIn:
             return None
         guessed, self._guessed = self._guessed, _meant(words)
         self._only_backchannels = not self._guessed
-        sure = settled or self._guessed & URGENT or self._guessed & guessed
-        return self._enter(State.COMMITTED) if self._guessed and sure else None
+        several = len(self._guessed) > 1 and (settled or self._guessed & guessed)
+        return self._enter(State.COMMITTED) if self._guessed & URGENT or several else None
 
     def _tick(self, at_s: float) -> Action | None:
         if self.wakes_at_s is None or at_s < self.wakes_at_s:

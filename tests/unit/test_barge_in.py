@@ -125,7 +125,15 @@ def test_a_guess_counts_when_the_next_one_has_the_word_too() -> None:
         (1700, Action.RESUME),
     ]
     assert story(SELECTIVE, *spoken, (1600, Event.PARTIAL_WORDS, "The trains from"))[-1] == (1600, Action.COMMIT)
-    assert story(SELECTIVE, *spoken, (1600, Event.WORDS, "Louder."))[-1] == (1600, Action.COMMIT)
+    assert story(SELECTIVE, *spoken, (1600, Event.WORDS, "Louder, please."))[-1] == (1600, Action.COMMIT)
+
+
+def test_one_word_ends_a_reply_only_when_it_is_urgent() -> None:
+    """Recognisers made "Sore." and "Soy." of a short "Sure.", and each ended a reply."""
+    spoken = ((1000, Event.SUSPICION), (1240, Event.NEAR))
+    for event in (Event.WORDS, Event.PARTIAL_WORDS):
+        assert story(SELECTIVE, *spoken, (1600, event, "Stop."))[-1] == (1600, Action.COMMIT)
+    assert story(SELECTIVE, *spoken, (1600, Event.WORDS, "Sore."), (1700, Event.QUIET))[-1] == (1700, Action.RESUME)
 
 
 def test_words_of_an_earlier_turn_do_not_cut_the_reply() -> None:
