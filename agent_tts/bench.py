@@ -47,13 +47,13 @@ UNPACED_MS = 600_000.0
 
 @dataclass(frozen=True, slots=True)
 class BenchPlan:
-    """What is measured and how often. Lengths in words."""
+    """What is measured and how often. Lengths in words. No more streams than the engine has slots."""
 
     lengths: tuple[int, ...] = (2, 5, 20, 60, 150, 500)
     repeats: int = 20
     rtf_words: int = 40
     rtf_repeats: int = 5
-    streams: tuple[int, ...] = (1, 2, 4, 8)
+    streams: tuple[int, ...] = (1, 2, 4, 8, 16, 24, 32)
     stream_words: int = 24
     aborts: int = 40
     seed: int = 1

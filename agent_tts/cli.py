@@ -145,6 +145,7 @@ async def _bench(options: argparse.Namespace) -> int:
 
     config = replace(_config(options), warm_voices=(options.voice,))
     plan = BenchPlan.quick(options.seed) if options.quick else BenchPlan(seed=options.seed)
+    plan = replace(plan, streams=tuple(streams for streams in plan.streams if streams <= config.max_slots))
     async with await Engine.load(config=config) as engine:
         report = await run_bench(engine, plan, options.voice)
         about = describe_run(config, engine.model_name)
