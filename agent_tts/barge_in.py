@@ -84,8 +84,8 @@ HUM = re.compile(r"(?:h?m+h?[ua]?)+|[aeu]h?-?h[ua]h?")
 URGENT = frozenset(
     "actually but cancel enough excuse hang hello help hey hold no nope pause quiet repeat stop wait what why".split()
 )
-"""Each of these ends a reply by itself, and is believed even in a guess that may be taken back. Any other word needs a
-second one beside it, as what recognisers make of a short "sure" or "mm-hm" is one word; and a guess needs the next."""
+"""Each of these ends a reply by itself; any other word needs a second one beside it, as what recognisers make of a short
+"sure" or "mm-hm" is one word. Words of a guess that may be taken back count when the next guess has them too."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -249,8 +249,9 @@ class BargeIn:
             return None
         guessed, self._guessed = self._guessed, _meant(words)
         self._only_backchannels = not self._guessed
-        several = len(self._guessed) > 1 and (settled or self._guessed & guessed)
-        return self._enter(State.COMMITTED) if self._guessed & URGENT or several else None
+        sure = self._guessed if settled else self._guessed & guessed
+        enough = sure & URGENT or (sure and len(self._guessed) > 1)
+        return self._enter(State.COMMITTED) if enough else None
 
     def _tick(self, at_s: float) -> Action | None:
         if self.wakes_at_s is None or at_s < self.wakes_at_s:

@@ -115,7 +115,8 @@ def test_partial_words_cut_while_the_caller_talks() -> None:
         (1240, Event.NEAR),
         (1300, Event.PARTIAL_WORDS, "yes"),
         (1500, Event.PARTIAL_WORDS, "yes but what"),
-    ) == [(1000, Action.PAUSE), (1500, Action.COMMIT)]
+        (1600, Event.PARTIAL_WORDS, "yes but what about"),
+    ) == [(1000, Action.PAUSE), (1600, Action.COMMIT)]
 
 
 def test_a_guess_counts_when_the_next_one_has_the_word_too() -> None:
@@ -128,11 +129,20 @@ def test_a_guess_counts_when_the_next_one_has_the_word_too() -> None:
     assert story(SELECTIVE, *spoken, (1600, Event.WORDS, "Louder, please."))[-1] == (1600, Action.COMMIT)
 
 
+def test_an_urgent_word_of_a_guess_waits_for_the_next_guess_too() -> None:
+    """The first guess at "Oh, nice." was "Oh, no.", and ended the reply."""
+    spoken = ((1000, Event.SUSPICION), (1240, Event.NEAR), (1400, Event.PARTIAL_WORDS, "Oh, no."))
+    assert story(SELECTIVE, *spoken, (1600, Event.PARTIAL_WORDS, "Oh, nice."), (1700, Event.QUIET))[-1] == (
+        1700,
+        Action.RESUME,
+    )
+    assert story(SELECTIVE, *spoken, (1600, Event.PARTIAL_WORDS, "Oh, no, wait"))[-1] == (1600, Action.COMMIT)
+
+
 def test_one_word_ends_a_reply_only_when_it_is_urgent() -> None:
     """Recognisers made "Sore." and "Soy." of a short "Sure.", and each ended a reply."""
     spoken = ((1000, Event.SUSPICION), (1240, Event.NEAR))
-    for event in (Event.WORDS, Event.PARTIAL_WORDS):
-        assert story(SELECTIVE, *spoken, (1600, event, "Stop."))[-1] == (1600, Action.COMMIT)
+    assert story(SELECTIVE, *spoken, (1600, Event.WORDS, "Stop."))[-1] == (1600, Action.COMMIT)
     assert story(SELECTIVE, *spoken, (1600, Event.WORDS, "Sore."), (1700, Event.QUIET))[-1] == (1700, Action.RESUME)
 
 
