@@ -84,8 +84,8 @@ HUM = re.compile(r"(?:h?m+h?[ua]?)+|[aeu]h?-?h[ua]h?")
 URGENT = frozenset(
     "actually but cancel enough excuse hang hello help hey hold no nope pause quiet repeat stop wait what why".split()
 )
-"""Each of these ends a reply by itself; any other word needs a second one beside it, as what recognisers make of a short
-"sure" or "mm-hm" is one word. Words of a guess that may be taken back count when the next guess has them too."""
+"""Each of these ends a reply by itself; any other word needs a second one beside it, as what recognisers make of a
+short "sure" or "mm-hm" is one word. Words of a guess that may be taken back count when the next guess has them too."""
 
 
 @dataclass(frozen=True, slots=True)
