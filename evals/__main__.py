@@ -20,6 +20,7 @@ COMMANDS = {
     "isolation": ("evals.isolation", "what an engine in its own process leaves of the event loop, and what it costs"),
     "soak": ("evals.soak", "thousands of interruptions: is anything left behind, heard late, or growing"),
     "ttfa": ("evals.ttfa", "time to first audio against text length"),
+    "gpu": ("evals.gpu.run", "one frame of an S2-Pro-shaped model on a GPU, against the floor its memory sets"),
     "side-by-side": (
         "evals.side_by_side",
         "the same interruptions around each TTS: what ours adds and what it does not",

@@ -1,6 +1,7 @@
 """A GPU that is not there: PyTorch's fake tensors run a step's every operation on "cuda" and compute nothing.
 
-They refuse what a captured step may not do: look at a value (item, nonzero), and mix the host's tensors with the device's.
+They refuse what a captured step may not do: look at a value (item, nonzero), and mix the host's tensors with the
+device's.
 """
 
 from __future__ import annotations

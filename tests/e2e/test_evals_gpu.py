@@ -1,4 +1,4 @@
-"""python -m evals.gpu runs from end to end where there is no GPU, so that the one call on a real one is not its first."""
+"""python -m evals.gpu runs to its end where there is no GPU, so that the one call on a real one is not its first."""
 
 import json
 
