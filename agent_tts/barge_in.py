@@ -96,7 +96,8 @@ class Policy:
         pause_on_suspicion: Pause at the first sign, before anything is sure.
         commit_at_once: Speech that is near ends the reply, whatever is said; so does a suspicion the VAD agrees with.
         confirm_within_ms: A suspicion that is not near by then was none.
-        backchannel_ms: So much longer a caller may talk of whom only backchannels have been understood.
+        backchannel_ms: So much longer a caller may talk of whom words have been understood, but none that end a reply:
+            backchannels, or guesses that the next one will settle.
         words_after_ms: Words that arrive so long after the speech still end the reply, unless they are a backchannel.
         onset_test: An onset test listens and knows speech. Without one the VAD says what is near, and for how long.
         commit_after_ms: Without an onset test, so much speech is TALKING.
@@ -154,8 +155,10 @@ class BargeIn:
         self._near = False
         """It is speech of the caller."""
         self._vad_agrees = False
-        self._only_backchannels = False
-        """Words of it have been understood, and that is what they are."""
+        self.heard_near = False
+        """It, or some of it earlier over the same reply, was."""
+        self._words_came = False
+        """Some of its words have been understood, and they were not enough to end the reply."""
         self._guessed: frozenset[str] = frozenset()
         """Those of the last guess that are none."""
         self._overlap_ended_s: float | None = None
@@ -216,7 +219,7 @@ class BargeIn:
     def _talking(self, at_s: float) -> Action | None:
         if not self._near or self.state not in (State.PLAYING, State.OVERLAP):
             return None
-        if not self._only_backchannels:
+        if not self._words_came:
             return self._enter(State.COMMITTED)
         if self.state is State.OVERLAP:
             self.wakes_at_s = at_s + self.policy.backchannel_ms / 1000
@@ -226,7 +229,7 @@ class BargeIn:
         self._vad_agrees = True
         if self.policy.onset_test and not (self.policy.commit_at_once and self._suspected):
             return None
-        self._only_backchannels = False
+        self._words_came = False
         action = self._confirm()
         if self.state is State.OVERLAP:
             self.wakes_at_s = at_s + self.policy.commit_after_ms / 1000
@@ -248,7 +251,7 @@ class BargeIn:
         if self.state is not State.OVERLAP and not (self.state in (State.PLAYING, State.SUSPECTED) and late):
             return None
         guessed, self._guessed = self._guessed, _meant(words)
-        self._only_backchannels = not self._guessed
+        self._words_came = self._words_came or bool(words.strip())
         sure = self._guessed if settled else self._guessed & guessed
         enough = sure & URGENT or (sure and len(self._guessed) > 1)
         return self._enter(State.COMMITTED) if enough else None

@@ -81,6 +81,7 @@ VOICES = {
     "slow": Speaker(0.92, 0.82),
     "fast": Speaker(1.06, 1.25),
     **{name: Speaker(kokoro=name) for name in ("am_fenrir", "am_michael", "af_bella", "bf_emma", "bm_george")},
+    **{name: Speaker(kokoro=name) for name in ("am_adam", "am_liam", "af_sarah", "bf_isabella", "bm_lewis")},
 }
 
 

@@ -139,6 +139,20 @@ def test_an_urgent_word_of_a_guess_waits_for_the_next_guess_too() -> None:
     assert story(SELECTIVE, *spoken, (1600, Event.PARTIAL_WORDS, "Oh, no, wait"))[-1] == (1600, Action.COMMIT)
 
 
+def test_a_caller_who_talks_on_is_given_the_next_guess_but_no_more_than_a_second() -> None:
+    spoken = (
+        (1000, Event.SUSPICION),
+        (1240, Event.NEAR),
+        (1700, Event.PARTIAL_WORDS, "Oh, no."),
+        (1850, Event.TALKING),
+    )
+    nice = (1950, Event.PARTIAL_WORDS, "Oh, nice."), (2050, Event.QUIET)
+    assert story(SELECTIVE, *spoken, *nice) == [(1000, Action.PAUSE), (2050, Action.RESUME)]
+    assert story(SELECTIVE, *spoken, (2850, Event.TICK)) == [(1000, Action.PAUSE), (2850, Action.COMMIT)]
+    silent = ((1000, Event.SUSPICION), (1240, Event.NEAR), (1700, Event.PARTIAL_WORDS, " "), (1850, Event.TALKING))
+    assert story(SELECTIVE, *silent) == [(1000, Action.PAUSE), (1850, Action.COMMIT)]
+
+
 def test_one_word_ends_a_reply_only_when_it_is_urgent() -> None:
     """Recognisers made "Sore." and "Soy." of a short "Sure.", and each ended a reply."""
     spoken = ((1000, Event.SUSPICION), (1240, Event.NEAR))
