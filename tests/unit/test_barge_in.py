@@ -140,12 +140,8 @@ def test_an_urgent_word_of_a_guess_waits_for_the_next_guess_too() -> None:
 
 
 def test_a_caller_who_talks_on_is_given_the_next_guess_but_no_more_than_a_second() -> None:
-    spoken = (
-        (1000, Event.SUSPICION),
-        (1240, Event.NEAR),
-        (1700, Event.PARTIAL_WORDS, "Oh, no."),
-        (1850, Event.TALKING),
-    )
+    near = ((1000, Event.SUSPICION), (1240, Event.NEAR))
+    spoken = (*near, (1700, Event.PARTIAL_WORDS, "Oh, no."), (1850, Event.TALKING))
     nice = (1950, Event.PARTIAL_WORDS, "Oh, nice."), (2050, Event.QUIET)
     assert story(SELECTIVE, *spoken, *nice) == [(1000, Action.PAUSE), (2050, Action.RESUME)]
     assert story(SELECTIVE, *spoken, (2850, Event.TICK)) == [(1000, Action.PAUSE), (2850, Action.COMMIT)]
