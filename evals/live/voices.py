@@ -36,8 +36,10 @@ def at_line(samples: Wave, pitch: float = 1.0) -> Pcm:
 
 
 def people(folder: Path) -> tuple[str, ...]:
-    """Names of the clips in a folder of recordings (WAV); an unfit one fails at once."""
+    """Names of the clips in a folder of recordings (WAV); an unfit one, or none, fails at once."""
     found = tuple(f"file:{path}" for path in sorted(folder.glob("*.wav")))
+    if not found:
+        raise SystemExit(f"no .wav in {folder}; other formats are not read here")
     for name in found:
         recording(Path(name.removeprefix("file:")))
     return found
