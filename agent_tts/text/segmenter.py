@@ -23,7 +23,10 @@ from agent_tts.text.boundaries import (
 from agent_tts.text.pushed import NoWord, PushedText, Word
 from agent_tts.text.units import Piece
 
-FIRST_PIECE_WORDS = 3
+FIRST_PIECES_WORDS = (3, 2, 2, 3)
+"""Least words of an utterance's first pieces. They are short because little has been spoken that could be played until
+the next one is complete: with a second piece of six words, an LLM of 30 tokens a second left a gap of 150 ms behind the
+first word in one reply of four."""
 PIECE_WORDS = 6
 MAX_PIECE_WORDS = 16
 """A piece this long ends at the next space, whatever stands there."""
@@ -43,7 +46,7 @@ class Segmenter:
         self._words: list[Word] = []  # of the open segment
         self._piece_first = 0  # index of the open piece's first word
         self._length = 0.0
-        self._spoken_first_piece = False
+        self._num_pieces = 0  # of the utterance
         self._pieces: deque[Piece] = deque()
 
     @property
@@ -108,10 +111,10 @@ class Segmenter:
         num_words = len(self._words) - self._piece_first
         if num_words >= MAX_PIECE_WORDS:
             return True
-        first = not self._spoken_first_piece
         if boundary >= Boundary.CLAUSE:
-            return num_words >= (1 if first else 2)
-        return boundary == Boundary.WORD and num_words >= (FIRST_PIECE_WORDS if first else PIECE_WORDS)
+            return num_words >= (2 if self._num_pieces else 1)
+        least = FIRST_PIECES_WORDS[self._num_pieces] if self._num_pieces < len(FIRST_PIECES_WORDS) else PIECE_WORDS
+        return boundary == Boundary.WORD and num_words >= least
 
     def _boundary(self, word: Word) -> Boundary:
         last = self._words[-1]
@@ -138,7 +141,7 @@ class Segmenter:
                 is_sentence_end=sentence,
             )
         )
-        self._spoken_first_piece = True
+        self._num_pieces += 1
         if closes:
             self._words = []
             self._piece_first = 0

@@ -165,3 +165,15 @@ def test_text_without_spaces_is_cut_and_forgotten() -> None:
 @pytest.mark.parametrize("text", ["", " ", "\n\n", "\t"])
 def test_white_space_gives_no_piece(text: str) -> None:
     assert pieces_of(text) == []
+
+
+def test_the_first_pieces_of_an_utterance_are_short_and_only_those() -> None:
+    """With six words behind a first piece of three, an LLM of 30 tokens a second left a gap behind the first word."""
+    lengths = [
+        len(piece_text.split())
+        for text in ["Hello there, " + "red green blue " * 12 + "end. " + "one red blue " * 5]
+        for piece in pieces_of(text)
+        for piece_text in [text[piece.start : piece.end]]
+    ]
+    assert lengths[:5] == [2, 2, 2, 3, 6]
+    assert min(lengths[4:-1]) >= 6, "long pieces read better, and by now there is sound enough to wait for them"
