@@ -155,8 +155,10 @@ class BargeIn:
         self._near = False
         """It is speech of the caller."""
         self._vad_agrees = False
-        self.heard_near = False
+        self._heard_near = False
         """It, or some of it earlier over the same reply, was."""
+        self._talked_over = False
+        """What the VAD heard last began over this reply."""
         self._words_came = False
         """Some of its words have been understood, and they were not enough to end the reply."""
         self._guessed: frozenset[str] = frozenset()
@@ -164,6 +166,11 @@ class BargeIn:
         self._overlap_ended_s: float | None = None
         self._ignoring = False
         """A sound that lasted without being near is not suspected again before it has stopped."""
+
+    @property
+    def only_far(self) -> bool:
+        """What was said over this reply came from far away, as the onset test knows once it knows the caller."""
+        return self._talked_over and not self._heard_near
 
     def handle(self, event: Event, at_s: float, words: str = "") -> Action | None:
         """What to do about an event."""
@@ -194,7 +201,7 @@ class BargeIn:
         if self.state in (State.IDLE, State.COMMITTED):
             self._enter(State.PLAYING)
             self._overlap_ended_s = None
-            self.heard_near = False
+            self._heard_near = self._talked_over = False
 
     def _suspect(self, at_s: float) -> Action | None:
         self._suspected, self._near, self._only_backchannels, self._guessed = True, False, False, frozenset()
@@ -207,7 +214,7 @@ class BargeIn:
         return Action.PAUSE
 
     def _confirm(self) -> Action | None:
-        self._near = self.heard_near = True
+        self._near = self._heard_near = True
         if self.state not in (State.PLAYING, State.SUSPECTED):
             return None
         paused = self.state is State.SUSPECTED
@@ -227,6 +234,7 @@ class BargeIn:
 
     def _vad(self, at_s: float) -> Action | None:
         self._vad_agrees = True
+        self._talked_over = self.state not in (State.IDLE, State.COMMITTED)
         if self.policy.onset_test and not (self.policy.commit_at_once and self._suspected):
             return None
         self._words_came = False

@@ -61,8 +61,6 @@ class Binding:
         self._session = session
         self._on_event = on_event
         self._tap: CallerTap | None = None
-        self._talked_over = False
-        """What the VAD heard last began while the agent was speaking."""
         self._timer: asyncio.TimerHandle | None = None
         self._tasks: set[asyncio.Task[None]] = set()
         reporter.on_abort = self._note_abort
@@ -100,7 +98,6 @@ class Binding:
     def _on_user_state(self, event: UserStateChangedEvent) -> None:
         if event.new_state == "speaking":
             self._note("vad")
-            self._talked_over = self.barge_in is not None and self.barge_in.state is not State.IDLE
             self._handle(Event.SPEECH_STARTED)
         elif event.old_state == "speaking":
             self._handle(Event.SPEECH_ENDED)
@@ -160,8 +157,7 @@ class Binding:
         if state is State.PLAYING and is_backchannel(words):
             return True
         knows = self._tap is not None and self._tap.knows_caller
-        far = knows and self._talked_over and not self.barge_in.heard_near
-        return far and state in (State.PLAYING, State.IDLE)
+        return knows and self.barge_in.only_far and state in (State.PLAYING, State.IDLE)
 
     def _set_timer(self) -> None:
         if self._timer is not None:

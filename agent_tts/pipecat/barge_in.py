@@ -159,15 +159,12 @@ class BargeInTurnStart(BaseUserTurnStartStrategy):  # type: ignore[no-untyped-ca
         settled = isinstance(frame, TranscriptionFrame)
         if self._owner.handle(Event.WORDS if settled else Event.PARTIAL_WORDS, frame.text) is Action.COMMIT:
             return True
-        passed = self._began_over_speech and (is_backchannel(frame.text) or self._only_far())
+        far = self._owner.listener.knows_caller and self._owner.policy.only_far
+        passed = far or (is_backchannel(frame.text) and self._began_over_speech)
         if settled and passed and self._owner.policy.state is not State.COMMITTED:
             await self.trigger_reset_aggregation()  # type: ignore[no-untyped-call]
             return False
         return not over_speech and not passed
-
-    def _only_far(self) -> bool:
-        """Nothing near has been heard over this reply, and how loud near is has been learnt."""
-        return self._owner.listener.knows_caller and not self._owner.policy.heard_near
 
     def begin_soon(self) -> None:
         """Start the turn from outside a frame: time has decided."""

@@ -149,6 +149,28 @@ async def test_words_said_before_the_reply_began_are_kept(monkeypatch: pytest.Mo
     assert session.cleared_turns == 0
 
 
+async def test_late_words_of_an_interruption_are_kept_though_the_next_reply_has_begun(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Nothing near had been heard over the new reply, so the caller's own question was taken for somebody far away."""
+    monkeypatch.setattr(CallerTap, "knows_caller", True)
+    session = FakeSession()
+    session.input.audio = io.AudioInput(label="microphone")
+    binding = bind(session, preset="selective")  # type: ignore[arg-type]
+    assert binding.barge_in is not None
+    await session.output.audio.capture_frame(frame(FakeUtterance("said")))
+    session.agent("thinking", "speaking")
+    session.user("listening", "speaking")
+    for event in (Event.SUSPICION, Event.NEAR, Event.TALKING):
+        binding.barge_in.handle(event, 1.0)
+    session.user("speaking", "listening")
+    session.agent("speaking", "thinking")
+    session.agent("thinking", "speaking")
+    session.hears("And one for my daughter, please.")
+    await asyncio.sleep(0)
+    assert session.cleared_turns == 0
+
+
 async def test_words_of_a_caller_who_talks_on_are_kept() -> None:
     session = FakeSession()
     await speaking(session, "selective")
