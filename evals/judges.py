@@ -37,14 +37,6 @@ class Listener(Protocol):
     def hear(self, samples: Wave) -> str: ...
 
 
-class Scorer(Protocol):
-    """Gives a recording a number; higher is better."""
-
-    name: str
-
-    def score(self, samples: Wave) -> float: ...
-
-
 class FasterWhisper:
     """Whisper base, int8, beam 5, one thread."""
 

@@ -44,12 +44,6 @@ class KVPool:
         """The slot that padded positions write to and read from."""
         return self.num_pages * self.page_size
 
-    @property
-    def bytes_per_page(self) -> int:
-        """Memory of one page over all layers, keys and values."""
-        per_slot = self.k[:, 0].numel() * self.k.element_size()
-        return 2 * per_slot * self.page_size
-
     def copy(self, source: int, target: int, num_positions: int) -> None:
         """Give page `target` the first positions of page `source`, in all layers."""
         assert source != target, f"page {source} cannot be copied onto itself"

@@ -20,14 +20,14 @@ SlotIds = npt.NDArray[np.int64]
 
 
 class Layer(Protocol):
-    """One block of a NumpyStreaming."""
+    """One block of a NumpyStreaming; `context` inputs of `channels` each are remembered of each slot."""
 
     channels: int
     context: int
-    """Inputs it remembers of each slot."""
+    dtype: np.dtype[Any]
 
-    def __call__(self, x: Array, before: Array) -> Array:
-        """x [rows, time, in] behind `before` [rows, context, channels] -> [rows, time, out]."""
+    def __call__(self, joined: Array) -> Array:
+        """The last `context` inputs and the new ones [rows, context + time, channels] -> [rows, time, out]."""
         ...
 
 
@@ -68,7 +68,8 @@ class _Convolution:
         weight = as_array(conv.weight.permute(2, 1, 0))  # [kernel, in, out]
         self._kernel, self.channels, _ = weight.shape
         self._product = Affine(weight.reshape(-1, weight.shape[2]), None if conv.bias is None else as_array(conv.bias))
-        self.context, self.dtype = self._kernel - 1, weight.dtype
+        self.context = self._kernel - 1
+        self.dtype: np.dtype[Any] = weight.dtype
 
     def __call__(self, joined: Array) -> Array:
         windows = _windows(joined, self._kernel)  # [rows, time, kernel, in]
@@ -88,7 +89,7 @@ class _ConvNeXt:
         down = block.pwconv2
         self._down = Affine(as_array(down.weight.t() * block.gamma), as_array(down.bias * block.gamma))
         self.context, self.channels = len(self._taps) - 1, self._taps.shape[1]
-        self.dtype = self._taps.dtype
+        self.dtype: np.dtype[Any] = self._taps.dtype
 
     def __call__(self, joined: Array) -> Array:
         mixed = np.einsum("rtkc,kc->rtc", _windows(joined, len(self._taps)), self._taps)
@@ -99,8 +100,9 @@ class _ConvNeXt:
 
 
 class _Gelu:
-    context = channels = 0
-    dtype = np.dtype(np.float32)
+    def __init__(self) -> None:
+        self.context = self.channels = 0
+        self.dtype: np.dtype[Any] = np.dtype(np.float32)
 
     def __call__(self, joined: Array) -> Array:
         return gelu(joined)
@@ -115,7 +117,7 @@ def _windows(joined: Array, size: int) -> Array:
     return windows
 
 
-def _layer(module: nn.Module) -> Any:
+def _layer(module: nn.Module) -> Layer:
     match module:
         case CausalConv1d():
             return _Convolution(module)

@@ -19,7 +19,6 @@ from livekit import api
 
 from agents.demo.processes import ROOT, accepts_connections, engine_process, free_port, logs, running
 
-VERSION = "v1.13.5"
 CONFIG_FILE = ROOT / "configs" / "agents" / "livekit.yaml"
 AGENT_NAME = "tts-agent"
 BUILT = ROOT / ".cache" / "bin" / "livekit-server"
