@@ -230,7 +230,7 @@ class EngineLoop:
         """Whatever is raised inside ends these requests and no others: here a failed step stops spreading."""
         try:
             yield
-        except Exception as error:
+        except Exception as error:  # the one place: a model may raise anything, and the engine goes on for the others
             self.counters.failed += len(requests)
             logger.exception("a step failed", extra={"request_ids": [request.id for request in requests]})
             for request in requests:
