@@ -42,25 +42,24 @@ SETS: dict[str, tuple[str, ...]] = {
         "barge-in --peer tone --reaction selective",
         "barge-in --peer engine --reaction selective --repeat 2",
         "barge-in --peer engine --reaction immediate --only interruption --only abort --repeat 2",
-        "barge-in --peer engine --reaction immediate --only abort --streams 4 --repeat 4",
-        "barge-in --peer hibari --reaction immediate --only interruption --only abort",
-        "barge-in --peer piper --reaction immediate --only interruption --only abort --quick",
+        "barge-in --peer engine --reaction immediate --only abort --streams 8 --repeat 4",
+        "barge-in --peer engine --over-socket --reaction immediate --only abort --repeat 2",
+        "live --where room --preset selective",
+        "live --where pipecat-browser --preset selective",
         "latency --peer engine --set full",
         "latency --peer engine --set quick --feed llm --sentences 3",
-        "latency --peer hibari --set full",
+        "latency --peer hibari --set quick",
         "latency --peer piper --set quick",
         "latency --peer espeak --set quick",
+        "side-by-side",
         "quality --peer engine -n 160",
         "quality --peer engine --hard -n 40",
-        "quality --peer hibari -n 160 --modes whole",
-        "quality --peer piper -n 160 --modes whole",
+        "quality --peer hibari -n 80 --modes whole",
+        "quality --peer piper -n 80 --modes whole",
         "quality --peer kokoro -n 40 --modes whole --voices af_heart am_fenrir",
-        "side-by-side",
-        "barge-in --peer engine --over-socket --reaction immediate --only abort --repeat 2",
-        "soak",
-        "soak --real-time -n 200",
-        "live --where room --preset selective",
         "prefix",
+        "soak -n 3000",
+        "soak --real-time -n 60",
     ),
 }
 
@@ -84,29 +83,46 @@ def main(argv: Sequence[str] | None = None) -> int:
     )
     parser.add_argument("--out", type=Path, default=Path("out/evals"), help="folder for everything written")
     options = parser.parse_args(argv)
-    ran, commands = [], options.run or SETS[options.set]
-    name = "of one's own" if options.run else options.set
+    commands = options.run or SETS[options.set]
+    title = "Evaluation, " + ("a set of one's own" if options.run else f"set {options.set}")
+    ran: list[Ran] = []
     for number, command in enumerate(commands, start=1):
         print(f"\n[{number}/{len(commands)}] python -m evals {command}", flush=True)
         ran.append(_run(command, options.out / f"{number:02d}"))
+        _write(options.out, title, ran)
     _print(ran)
-    pages = [_page(options.out / f"{number:02d}") for number in range(1, len(ran) + 1)]
-    write_report(
-        options.out / "report.html",
-        f"Evaluation, set {name}",
-        [
-            Part(item.command, item.line, _verdict(item), _took(item.seconds), body)
-            for item, body in zip(ran, pages, strict=True)
-        ],
-    )
-    passed = all(item.line is None or item.line["passed"] for item in ran)
-    lines = [item.line for item in ran if item.line is not None]
-    skipped = {item.command: item.says for item in ran if item.line is None}
-    results = options.out / "results.md"
-    results.write_text(markdown(f"Evaluation, set {name}", lines, skipped), encoding="utf-8")
-    print(f"written: {results}")
-    print(json.dumps({"eval": "all", "set": name, "passed": passed, "runs": lines, "not_run": skipped}))
-    return 0 if passed and lines else 1
+    print(f"written: {options.out / 'results.md'}")
+    line = {
+        "eval": "all",
+        "set": None if options.run else options.set,
+        "passed": _passed(ran),
+        "runs": _lines(ran),
+        "not_run": _not_run(ran),
+    }
+    print(json.dumps(line))
+    return 0 if _passed(ran) and _lines(ran) else 1
+
+
+def _write(out: Path, title: str, ran: Sequence[Ran]) -> None:
+    """Both pages, anew after every evaluation: a long run that is cut short has shown what it found."""
+    parts = [
+        Part(item.command, item.line, _verdict(item), _took(item.seconds), _page(out / f"{number:02d}"))
+        for number, item in enumerate(ran, start=1)
+    ]
+    write_report(out / "report.html", title, parts)
+    (out / "results.md").write_text(markdown(title, _lines(ran), _not_run(ran)), encoding="utf-8")
+
+
+def _lines(ran: Sequence[Ran]) -> list[dict[str, Any]]:
+    return [item.line for item in ran if item.line is not None]
+
+
+def _not_run(ran: Sequence[Ran]) -> dict[str, str]:
+    return {item.command: item.says for item in ran if item.line is None}
+
+
+def _passed(ran: Sequence[Ran]) -> bool:
+    return all(line["passed"] for line in _lines(ran))
 
 
 def _page(folder: Path) -> str:
