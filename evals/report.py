@@ -6,15 +6,14 @@ Knows recordings, moments and tables; nothing of who made them. Nothing is fetch
 from __future__ import annotations
 
 import html
-import itertools
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
 import numpy as np
 
-from evals.measure import Samples
-from evals.plots import drawing, player
+from evals.metrics_audio import Samples
+from evals.plots import drawing, player, wave_path
 from evals.style import document
 
 WIDTH, LANE, GAP = 1160, 84, 10
@@ -125,19 +124,12 @@ def _lanes(report: CallReport, start_s: float, end_s: float) -> str:
 
 
 def _lane(pcm: Samples, sample_rate: int, start_s: float, end_s: float, top: int, name: str) -> str:
-    """One waveform: the peak of each pixel's samples, mirrored."""
-    edges = np.linspace(start_s * sample_rate, end_s * sample_rate, WIDTH + 1).astype(int).clip(0, len(pcm))
-    magnitude = np.abs(pcm.astype(np.int32))
-    peaks = [int(magnitude[a:b].max()) if b > a else 0 for a, b in itertools.pairwise(edges)]
-    middle = top + LANE / 2
-    path = "".join(
-        f"M{x} {middle - h:.1f}V{middle + h:.1f}"
-        for x, peak in enumerate(peaks)
-        if (h := LANE / 2 * peak / 32768) > 0.4
-    )
+    first, wanted = int(start_s * sample_rate), int((end_s - start_s) * sample_rate)
+    part = pcm[first : first + wanted]
+    part = np.pad(part, (0, wanted - len(part)))
     return (
         f'<rect x="0" y="{top}" width="{WIDTH}" height="{LANE}" class="lane"/>'
-        f'<path d="{path}" class="line {COLOURS[name]}"/>'
+        f'<path d="{wave_path(part, width=WIDTH, top=top, height=LANE)}" class="line {COLOURS[name]}"/>'
         f'<text x="6" y="{top + 14}" class="name">{name}</text>'
     )
 

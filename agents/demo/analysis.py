@@ -11,10 +11,11 @@ import numpy.typing as npt
 
 from agent_tts.metrics import STAGES, BargeInRow
 from agents.demo.conversation import Record, Reply
-from evals.measure import Samples, audible_ms, last_audible, speech_onset
+from evals.metrics_audio import LEVEL, audible_ms, audible_spans, onset_ms, silence_ms
 
-ONSET_DB = -36.0
-"""The caller's first sound is a loud one: what comes before it is breath, which no VAD is meant to hear."""
+Samples = npt.NDArray[np.int16]
+ONSET_LEVEL = 10 ** (-36 / 20)
+"""Share of full scale. The caller begins loudly: what is fainter is breath, which no VAD is meant to hear."""
 GRACE_S = 0.5
 """What the transport had taken before it was cleared has been sent by then."""
 LONGEST_STOP_S = 3.0
@@ -40,6 +41,20 @@ class Recording:
     def sample(self, at_s: float) -> int:
         return min(max(0, round((at_s - self.start_s) * self.rate)), len(self.ear))
 
+    def ms(self, at_s: float) -> float:
+        """A moment as metrics of recordings have it: from the first sample."""
+        return 1000 * (at_s - self.start_s)
+
+    def first_sound_s(self, track: Samples, at_s: float, level: float = LEVEL) -> float | None:
+        """When a track is audible first, at or after a moment."""
+        begin = self.sample(at_s)
+        return self._time_s(begin, onset_ms(track[begin:], self.rate, level=level))
+
+    def last_sound_s(self, track: Samples, at_s: float) -> float | None:
+        """When a track is audible last; None when it is silent from that moment on."""
+        begin = self.sample(at_s)
+        return self._time_s(begin, silence_ms(track[begin:], self.rate))
+
     def heard_of(self, from_s: float, until_s: float) -> Samples:
         """The ear, silent but for what was sent in [from_s, until_s)."""
         part = np.zeros_like(self.ear)
@@ -55,8 +70,8 @@ class Recording:
         at_s = self.start_s + np.arange(0, len(self.ear), self.rate // 50) / self.rate
         return np.stack([at_s, at_s, np.full(len(at_s), 0.02)], axis=1)
 
-    def time_s(self, sample: int | None) -> float | None:
-        return None if sample is None else self.start_s + sample / self.rate
+    def _time_s(self, begin: int, after_ms: float | None) -> float | None:
+        return None if after_ms is None else self.start_s + begin / self.rate + after_ms / 1000
 
 
 @dataclass(frozen=True, slots=True)
@@ -94,7 +109,11 @@ def analyse(recording: Recording, record: Record, questions: dict[str, int]) -> 
     asked = [event for event in record.events if event["event"] in ("asks", "interrupts")]
     ends = [recording.start_s + (event["start"] + questions[event["file"]]) / recording.rate for event in asked]
     starts = [_first_sound_s(recording, at_s) for at_s in record.bot_started_s]
-    rows = [_interruption(recording, record, event["start"]) for event in asked if event["event"] == "interrupts"]
+    rows = [
+        _interruption(recording, record, recording.start_s + event["start"] / recording.rate)
+        for event in asked
+        if event["event"] == "interrupts"
+    ]
     return Story(rows, ends, starts)
 
 
@@ -133,8 +152,8 @@ def _released_ms(row: BargeInRow) -> float:
     return 1000 * ((row.released_s or 0.0) - (row.abort_s or 0.0))
 
 
-def _interruption(recording: Recording, record: Record, start: int) -> BargeInRow | None:
-    onset_s = recording.time_s(speech_onset(recording.mouth, recording.rate, start, threshold_db=ONSET_DB))
+def _interruption(recording: Recording, record: Record, from_s: float) -> BargeInRow | None:
+    onset_s = recording.first_sound_s(recording.mouth, from_s, ONSET_LEVEL)
     rows = [
         row for row in record.rows if onset_s is not None and row.decision_s is not None and row.decision_s >= onset_s
     ]
@@ -143,12 +162,11 @@ def _interruption(recording: Recording, record: Record, start: int) -> BargeInRo
     suspicion_s = rows[0].suspicion_s if (rows[0].suspicion_s or 0.0) >= onset_s else None
     row = replace(rows[0], onset_s=onset_s, suspicion_s=suspicion_s)
     next_start_s = next((at_s for at_s in record.bot_started_s if at_s > (row.decision_s or onset_s)), None)
-    begin = recording.sample(max((at_s for at_s in record.bot_started_s if at_s < onset_s), default=onset_s))
-    begin_s = recording.time_s(speech_onset(recording.ear, recording.rate, begin)) or onset_s
+    said_s = max((at_s for at_s in record.bot_started_s if at_s < onset_s), default=onset_s)
+    begin_s = recording.first_sound_s(recording.ear, said_s) or onset_s
     end_s = next_start_s if next_start_s is not None else math.inf
     limit_s = min((row.cleared_s or row.decision_s or onset_s) + GRACE_S, end_s)
-    silence = last_audible(recording.heard_of(-math.inf, limit_s), recording.rate, begin)
-    silence_s = max(onset_s, recording.time_s(silence) or onset_s)
+    silence_s = max(onset_s, recording.last_sound_s(recording.heard_of(-math.inf, limit_s), said_s) or onset_s)
     answered = _first_sound_s(recording, next_start_s) if next_start_s is not None else None
     return replace(
         row,
@@ -156,20 +174,18 @@ def _interruption(recording: Recording, record: Record, start: int) -> BargeInRo
         duck_s=silence_s if suspicion_s is not None and silence_s >= suspicion_s else None,
         next_audio_s=answered,
         heard_ms=row.heard_ms if row.heard_ms is not None else _silent_ms(record, row) + 1000 * (silence_s - begin_s),
-        stale_ms=audible_ms(recording.heard_of(limit_s, end_s), recording.rate),
+        stale_ms=audible_ms(audible_spans(recording.heard_of(limit_s, end_s), recording.rate)),
         next_ttfa_ms=_ttfa_after(record, row.utterance_id),
         leaked_ms=_leaked(recording, row, silence_s),
     )
 
 
 def _leaked(recording: Recording, row: BargeInRow, silence_s: float) -> dict[str, float]:
-    leaked = {}
-    for name, _ in STAGES:
-        moment_s = getattr(row, name)
-        if moment_s is not None and name != "silence_s":
-            part = recording.sample(moment_s), recording.sample(max(moment_s, silence_s))
-            leaked[name] = audible_ms(recording.ear, recording.rate, *part)
-    return leaked
+    sounds, until_ms = audible_spans(recording.ear, recording.rate), recording.ms(silence_s)
+    moments = {name: getattr(row, name) for name, _ in STAGES if name != "silence_s"}
+    return {
+        name: audible_ms(sounds, recording.ms(at_s), until_ms) for name, at_s in moments.items() if at_s is not None
+    }
 
 
 def _silent_ms(record: Record, row: BargeInRow) -> float:
@@ -190,6 +206,5 @@ def _ttfa_after(record: Record, utterance_id: str) -> float | None:
 
 
 def _first_sound_s(recording: Recording, at_s: float) -> float | None:
-    sample = speech_onset(recording.ear, recording.rate, recording.sample(at_s))
-    sound_s = recording.time_s(sample)
+    sound_s = recording.first_sound_s(recording.ear, at_s)
     return sound_s if sound_s is not None and sound_s < at_s + SPEAKS_BEFORE_S else None
