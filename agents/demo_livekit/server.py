@@ -84,28 +84,32 @@ def find_server() -> Path:
 
 
 @asynccontextmanager
-async def livekit_server(folder: Path) -> AsyncIterator[RoomAccess]:
-    """The server that LIVEKIT_URL names, else our own for the length of the block, with its log in `folder`."""
-    if url := os.environ.get("LIVEKIT_URL"):
+async def livekit_server(folder: Path, *, redis: str = "") -> AsyncIterator[RoomAccess]:
+    """The server that LIVEKIT_URL names, else our own for the length of the block, with its log in `folder`.
+
+    Always our own with the address of a Redis: the way to a livekit-sip beside it.
+    """
+    if (url := os.environ.get("LIVEKIT_URL")) and not redis:
         yield RoomAccess(url, os.environ.get("LIVEKIT_API_KEY", ""), os.environ.get("LIVEKIT_API_SECRET", ""))
         return
     binary = find_server()
     port, secret = free_port(), secrets.token_hex(16)
     config = folder / "livekit-server.yaml"
-    config.write_text(CONFIG.format(port=port, udp_port=free_port(socket.SOCK_DGRAM), secret=secret))
+    written = CONFIG.format(port=port, udp_port=free_port(socket.SOCK_DGRAM), secret=secret)
+    config.write_text(written + (f'redis: {{address: "{redis}"}}\n' if redis else ""))
     async with running([str(binary), "--config", str(config)], folder / "livekit-server.log"):
         await accepts_connections(port)
         yield RoomAccess(f"ws://127.0.0.1:{port}", "devkey", secret)
 
 
 @asynccontextmanager
-async def agent_in_rooms(folder: Path, changes: Mapping[str, Any]) -> AsyncIterator[RoomAccess]:
+async def agent_in_rooms(folder: Path, changes: Mapping[str, Any], *, redis: str = "") -> AsyncIterator[RoomAccess]:
     """agents/livekit_agent.py as a worker beside its engine, with its own config file but for `changes`.
 
     Yields once it takes calls: at `access`, by AGENT_NAME.
     """
     config = write_config(folder, changes)
-    async with livekit_server(folder) as access, engine_process(folder) as engine:
+    async with livekit_server(folder, redis=redis) as access, engine_process(folder) as engine:
         env = {"AGENT_CONFIG": str(config), "AGENT_TTS_ENGINE": engine}
         async with worker("agents.livekit_agent", access, folder, env):
             yield access

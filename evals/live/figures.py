@@ -49,6 +49,8 @@ def live_figures(made: Sequence[Made], results: Sequence[EventResult], packets: 
         else {
             "received": packets.received,
             "lost": packets.lost,
+            "reordered": packets.reordered,
+            "late": packets.late,
             "ms_each": packets.ms_each,
         },
     }

@@ -20,6 +20,7 @@ WHERES: Mapping[str, tuple[str, str]] = {
     "room": ("evals.live.room", "a participant of a LiveKit room"),
     "room-browser": ("evals.live.room_browser", "Chromium in a LiveKit room"),
     "pipecat-browser": ("evals.live.pipecat_browser", "Chromium over Pipecat's WebRTC transport"),
+    "sip": ("evals.live.sip", "a phone that calls livekit-sip, over SIP and RTP"),
     "in-process": ("evals.live.in_process", "a LiveKit session without a room"),
 }
 
@@ -47,13 +48,17 @@ class Setting:
 
 @dataclass(frozen=True, slots=True)
 class Packets:
-    """What came over the wire at the caller's end, as its WebRTC stack counts it."""
+    """What came over the wire at the caller's end, as its WebRTC stack or our phone counts it."""
 
     received: int
     lost: int
     samples: int
     """Decoded audio, at `sample_rate`."""
     sample_rate: int = 48_000
+    reordered: int | None = None
+    """Came after one that was sent later; None where the stack does not tell, as for `late`."""
+    late: int | None = None
+    """Came after its turn, and was not played."""
 
     @property
     def ms_each(self) -> float | None:
