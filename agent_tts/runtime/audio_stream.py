@@ -46,6 +46,7 @@ class AudioStream:
         self._words: list[WordTime] = []
         self._unsent_words: list[WordTime] = []
         self._text_end = 0
+        self._flowing = False
         self._paused = False
         self._ended = False
         self._aborted = False
@@ -54,8 +55,11 @@ class AudioStream:
 
     # -- engine thread ------------------------------------------------------------------------------------------------
 
-    def write(self, pcm: FloatPcm, text_end: int, words: Sequence[WordTime] = ()) -> None:
-        """Add audio; whole chunks become available at once. Does nothing after an abort."""
+    def write(self, pcm: FloatPcm, text_end: int, words: Sequence[WordTime] = (), *, enough_ms: float = 0.0) -> None:
+        """Add audio; whole chunks become available at once. Does nothing after an abort.
+
+        Nothing is available before `enough_ms` are there: what a player is given first must last until more can come.
+        """
         samples = to_int16(pcm)
         with self._lock:
             if self._aborted:
@@ -66,6 +70,8 @@ class AudioStream:
             self._unsent_words.extend(words)
             for piece in self._cutter.push(samples):
                 self._append(piece, len(piece), is_final=False)
+            if self.generated_ms >= enough_ms:
+                self._flow()
         self._notify()
 
     def write_chunk(
@@ -80,6 +86,7 @@ class AudioStream:
             self._words.extend(words)
             self._unsent_words.extend(words)
             self._append(piece, num_samples, is_final=is_final)
+            self._flow()
             self._ended = is_final
         self._notify()
 
@@ -92,6 +99,7 @@ class AudioStream:
             if self.generated_samples:
                 piece, num_samples = self._cutter.rest()
                 self._append(piece, num_samples, is_final=True)
+            self._flow()
             self._ended = True
         self._notify()
 
@@ -100,6 +108,7 @@ class AudioStream:
         with self._lock:
             if not self._ended and self._error is None:
                 self._error = error
+                self._flow()
                 self._ended = True
         self._notify()
 
@@ -195,7 +204,7 @@ class AudioStream:
                 with self._lock:
                     if self._aborted:
                         return None
-                    if self._pending and not self._paused:
+                    if self._pending and self._flowing and not self._paused:
                         return self._take()
                     if self._ended and not self._pending:
                         if self._error is not None:
@@ -233,7 +242,15 @@ class AudioStream:
         )
         self._index += 1
         self._pending.append(chunk)
-        self.timing.chunk_available(self._now())
+        if self._flowing:
+            self.timing.chunk_available(self._now())
+
+    def _flow(self) -> None:
+        """From now on chunks are handed over as they come."""
+        if not self._flowing:
+            self._flowing = True
+            for _ in self._pending:
+                self.timing.chunk_available(self._now())
 
     def _take(self) -> AudioChunk:
         chunk = self._pending.popleft()

@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import contextlib
 import logging
+import math
 import threading
 import time
 from collections import deque
@@ -25,6 +26,11 @@ from agent_tts.runtime.step import Readiness, RowResult, Runner, StepPlan, StepR
 from agent_tts.types import FinishReason
 
 logger = logging.getLogger("agent_tts.engine")
+
+MAX_READING_S = 0.01
+"""New text is read no longer than this while somebody is being spoken to: a flood of callers waits, nobody stutters."""
+STEP_MARGIN = 1.25
+"""The next step may be so much longer than this one: others begin in it, and text is read before it."""
 
 
 @dataclass(slots=True)
@@ -63,6 +69,7 @@ class EngineLoop:
         self._prepared = threading.Event()
         self._on_retired: dict[str, Callable[[], None]] = {}
         self._live: dict[str, Request] = {}
+        self._step_began_s = self._step_ms = 0.0
 
     # -- any thread ---------------------------------------------------------------------------------------------------
 
@@ -127,8 +134,9 @@ class EngineLoop:
 
     def begin_step(self) -> StepPlan:
         """Take the mail, give back what was stopped, and decide who runs."""
-        self._read_mail()
+        self._read_mail(until_s=self._now() + MAX_READING_S)
         self._retire_stopped()
+        self._step_began_s = self._now()
         plan = self.scheduler.plan()
         if not plan.rows and self.scheduler.refused:
             self._fail_youngest()
@@ -140,7 +148,7 @@ class EngineLoop:
         began_s, started = self._now(), time.perf_counter()
         for request in requests:
             request.stream.timing.step_begun(began_s)
-        result: StepResult | None = None
+        result = None
         with self._failing(requests):
             result = self.runner.run(plan)
         share_s = (time.perf_counter() - started) / len(requests)
@@ -151,6 +159,8 @@ class EngineLoop:
     def finish_step(self, plan: StepPlan, result: StepResult | None) -> None:
         """Book what was computed, hand audio over, and retire what has ended."""
         self.counters.steps += 1
+        if all(row.work.num_positions == 1 for row in plan.rows):  # a prompt is computed once, and says nothing
+            self._step_ms = 1000 * (self._now() - self._step_began_s)
         if result is not None:
             for row, row_result in zip(plan.rows, result.rows, strict=True):
                 request = self._live[row.request_id]
@@ -168,8 +178,9 @@ class EngineLoop:
 
     # -- inside -------------------------------------------------------------------------------------------------------
 
-    def _read_mail(self) -> None:
-        while self._mailbox:
+    def _read_mail(self, until_s: float = math.inf) -> None:
+        """Read what was posted. Whoever is being spoken to does not wait for it longer than `until_s`."""
+        while self._mailbox and not (self._now() > until_s and self.scheduler.speaks):
             letter = self._mailbox.popleft()
             request = letter.request
             if request.state is RequestState.RETIRED:
@@ -188,7 +199,7 @@ class EngineLoop:
             request.num_frames += 1
             self.counters.frames += 1
         text_end = words[-1].text_end if words else 0
-        request.stream.write(result.pcm, text_end, words)
+        request.stream.write(result.pcm, text_end, words, enough_ms=self._enough_ms(request))
         if request.stream.aborted:
             request.stop(FinishReason.ABORTED)
         elif request.source.readiness() is Readiness.DONE:
@@ -197,6 +208,11 @@ class EngineLoop:
         elif request.num_frames >= request.max_frames:
             request.stream.finish(text_end)
             request.stop(FinishReason.LENGTH)
+
+    def _enough_ms(self, request: Request) -> float:
+        """Audio that lasts until the next frame can be there, if there will be one without more text or listening."""
+        more = request.source.readiness() is Readiness.CAN_STEP
+        return min(STEP_MARGIN * self._step_ms, request.lead_limit_ms) if more else 0.0
 
     def _retire_stopped(self) -> None:
         for request in list(self.scheduler.requests()):
@@ -219,10 +235,8 @@ class EngineLoop:
 
     def _fail_youngest(self) -> None:
         request = self.scheduler.refused[-1]
-        total = self.scheduler.pages.num_pages
-        self._fail(
-            request, GenerationError(f"Out of KV pages: all {total} are held. Raise num_pages or lower max_slots.")
-        )
+        held = f"all {self.scheduler.pages.num_pages} are held"
+        self._fail(request, GenerationError(f"Out of KV pages: {held}. Raise num_pages or lower max_slots."))
         self._retire_stopped()
 
     @contextlib.contextmanager
@@ -267,7 +281,7 @@ class EngineLoop:
 
     def _sleep(self) -> None:
         with self._wake:
-            if not self._work_waits and not self._closing:
+            if not self._work_waits and not self._mailbox and not self._closing:
                 self._wake.wait(self.scheduler.wait_s())
             self._work_waits = False
 

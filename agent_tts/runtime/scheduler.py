@@ -21,6 +21,8 @@ URGENT_LEAD_MS = 60.0
 """A listener this close to running dry comes first ..."""
 COMFORTABLE_LEAD_MS = 240.0
 """... and a listener with more than this ahead sits the step out, so that the urgent one's step is short."""
+MAX_BEGINNERS = 4
+"""So many requests have their first step beside an urgent listener; the others wait a step, so that it is not long."""
 MIN_WAIT_S = 0.005
 """A listener who stands still is asked again no more often than this."""
 MAX_PINNED_SHARE = 0.5
@@ -58,6 +60,11 @@ class Scheduler:
 
     # -- in and out ---------------------------------------------------------------------------------------------------
 
+    @property
+    def speaks(self) -> bool:
+        """Whether somebody who is being spoken to waits for a step."""
+        return any(request.opened and _can_step(request) for request in self.running)
+
     def add(self, request: Request) -> None:
         self.waiting.append(request)
 
@@ -90,7 +97,7 @@ class Scheduler:
         ready = [(lead, request) for lead, request in ready if lead < request.lead_limit_ms]
         if any(lead < URGENT_LEAD_MS for lead, _ in ready):
             ready = [(lead, request) for lead, request in ready if lead < COMFORTABLE_LEAD_MS]
-        rows = (self._row(request) for _, request in ready)
+        rows = (self._row(request) for request in _few_beginners(ready))
         return StepPlan(tuple(row for row in rows if row is not None))
 
     def wait_s(self) -> float | None:
@@ -253,6 +260,14 @@ class Scheduler:
 
 def _can_step(request: Request) -> bool:
     return not request.stopped and not request.paused and request.source.readiness() is Readiness.CAN_STEP
+
+
+def _few_beginners(ready: list[tuple[float, Request]]) -> list[Request]:
+    """Who runs: all, but only the first few of those who begin when somebody who has begun is about to run dry."""
+    begun = [request for _, request in ready if request.opened]
+    if not any(lead < URGENT_LEAD_MS and request.opened for lead, request in ready):
+        return [request for _, request in ready]
+    return begun + [request for _, request in ready if not request.opened][:MAX_BEGINNERS]
 
 
 def _to_be_copied(request: Request) -> Match | None:
