@@ -18,7 +18,7 @@ from evals.metrics_audio import Samples
 from evals.peers.base import Peer, Reply
 from evals.player import Player
 from evals.reactions import Reaction, Signal
-from evals.speaking import peer_errors
+from evals.speaking import name_of, peer_errors
 from evals.texts import Token
 
 DUCKED = 0.2
@@ -89,7 +89,7 @@ class Agent:
             turn.trace.claimed = turn.trace.text
             await self._settle(turn)
         except peer_errors() as error:
-            turn.trace.error = type(error).__name__
+            turn.trace.error = name_of(error)
         finally:
             feeding.cancel()
             following.cancel()

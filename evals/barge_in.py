@@ -8,7 +8,8 @@ from __future__ import annotations
 
 import argparse
 import asyncio
-from collections.abc import Sequence
+from collections import Counter
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -56,7 +57,12 @@ def main(argv: Sequence[str] | None = None) -> int:
     late = sum(ear.late_frames for ear in {id(event.ear): event.ear for event in events}.values())
     if late:
         print(f"the driver itself was late for {late} frames of 20 ms: this machine's doing, not the peer's\n")
-    outcome = _outcome(options, summary, results, leaked_pages, unreached, late)
+    errors = dict(Counter(event.reply.error for event in events if event.reply.error is not None).most_common())
+    for name, count in errors.items():
+        print(f"{count} replies failed: {name}")
+    for why in unreached:
+        print(f"not run: {why}")
+    outcome = _outcome(options, summary, results, leaked_pages, unreached, {"late_frames": late, "errors": errors})
     if options.out is not None:
         write_report(
             options.out / f"barge-in-{options.peer}.html", outcome, summary, list(zip(events, results, strict=True))
@@ -73,7 +79,7 @@ async def _run(options: argparse.Namespace) -> tuple[list[EventRecord], int | No
             voice=options.voice,
             make_reaction=reaction_maker(options.reaction, stt_maker(options.stt)),
         )
-        plans = _plans(options)
+        plans = plans_of(options)
         if options.warm_up and plans:
             await run_event(peer, plans[0], setting, options.seed + 9_000)
         events, unreached = await run_all(peer, plans, setting, streams=options.streams, seed=options.seed)
@@ -120,7 +126,8 @@ def _note_neighbours(events: list[EventRecord]) -> None:
         )
 
 
-def _plans(options: argparse.Namespace) -> list[EventPlan]:
+def plans_of(options: argparse.Namespace) -> list[EventPlan]:
+    """The events that the options ask for."""
     scenarios = load(options.scenarios)
     if options.only:
         scenarios = [item for item in scenarios if any(word in (item.name, item.kind) for word in options.only)]
@@ -216,7 +223,7 @@ def _outcome(
     results: list[EventResult],
     leaked_pages: int | None,
     unreached: list[str],
-    late_frames: int,
+    faults: Mapping[str, Any],
 ) -> Outcome:
     missing = ["VAD, suspicion: this reaction has none"] if options.reaction in ("energy", "never") else []
     if not any(result.heard_text_error is not None for result in results):
@@ -238,8 +245,9 @@ def _outcome(
             "model": options.model,
             "over_socket": options.over_socket,
             "lacks": list(ABILITIES[options.peer].lacks),
+            "errors": faults["errors"],
             "unreached": unreached,
-            "driver_late_frames": late_frames,
+            "driver_late_frames": faults["late_frames"],
         },
         seed=options.seed,
         figures=summary.as_dict(),

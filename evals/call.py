@@ -138,8 +138,15 @@ async def _reach(call: Call, plan: EventPlan, turn: Turn) -> bool:
     """Wait for the scenario's moment. True when the driver paused the reply for it."""
     paused = plan.scenario.anchor == "paused"
     name = "steady" if paused else plan.scenario.anchor
-    if not await _by(turn.anchor(name), asyncio.get_running_loop().time() + ANCHOR_PATIENCE_S):
-        raise AnchorError(f"{plan.key}: no {name!r} within {ANCHOR_PATIENCE_S:g} s")
+    await _either(turn.anchor(name), turn.anchor("over"), ANCHOR_PATIENCE_S)
+    if not turn.anchor(name).is_set():
+        over = turn.anchor("over").is_set()
+        why = (
+            f"within {ANCHOR_PATIENCE_S:g} s"
+            if not over
+            else f"before the reply ended ({turn.trace.error or 'silent'})"
+        )
+        raise AnchorError(f"{plan.key}: no {name!r} {why}")
     if paused:
         await asyncio.sleep(0.6)
         call.agent.dip()
@@ -172,6 +179,14 @@ async def _next_reply(call: Call, event: EventRecord, turn: Turn, *, is_last: bo
         return
     await _by(following.anchor("steady"), now() + ANCHOR_PATIENCE_S)
     await asyncio.sleep(max(0.5, event.onset_s + WATCHED_S - now()))
+
+
+async def _either(wanted: asyncio.Event, end: asyncio.Event, patience_s: float) -> None:
+    """Wait until one of them came, at most so long."""
+    waiting = [asyncio.ensure_future(event.wait()) for event in (wanted, end)]
+    await asyncio.wait(waiting, timeout=patience_s, return_when=asyncio.FIRST_COMPLETED)
+    for task in waiting:
+        task.cancel()
 
 
 async def _by(event: asyncio.Event, deadline_s: float) -> bool:

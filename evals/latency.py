@@ -90,7 +90,7 @@ async def _run(options: argparse.Namespace) -> list[LoadRun]:
                 await speak(peer, next(texts), manner)
             for name in names:
                 load = load_of(name, seed)
-                print(f"seed {seed}, {load.name}, {_size(load)} replies")
+                print(f"seed {seed}, {load.name}, {size_of(load)} replies")
                 records = await run_load(peer, load, texts, manner, progress)
                 records = [replace(record, seed=seed) for record in records]
                 _collect(collected, load.name, records, audio_seconds_per_second(records))
@@ -112,7 +112,8 @@ def _feed(options: argparse.Namespace, seed: int) -> Feed:
     return lambda text: llm_pace(text, next(seeds), tokens_per_s=options.tokens_per_s)
 
 
-def _size(load: Load) -> int:
+def size_of(load: Load) -> int:
+    """How many replies it asks for."""
     return load.num_replies if isinstance(load, ClosedLoop) else len(load.starts_s)
 
 
@@ -150,6 +151,9 @@ def _print(peer: str, summaries: list[LoadSummary]) -> None:
         for item in summaries
     ]
     print(table(header, rows), end="\n\n")
+    for item in summaries:
+        for name, count in item.errors.items():
+            print(f"{item.name}: {count} failed: {name}")
 
 
 def _outcome(options: argparse.Namespace, runs: list[LoadRun], summaries: list[LoadSummary]) -> Outcome:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, fields
 from typing import Any
@@ -28,6 +29,8 @@ class LoadSummary:
     replies_with_underrun: int
     continuity: dict[int, float | None]
     audio_s_per_s: float | None
+    errors: dict[str, int]
+    """Why replies failed, and how many."""
 
     def triple(self, name: str) -> str:
         """p50 / p95 / worst."""
@@ -49,6 +52,7 @@ class LoadSummary:
             "replies_with_underrun": self.replies_with_underrun,
             **{f"c{limit}": share for limit, share in self.continuity.items()},
             "audio_s_per_s": self.audio_s_per_s,
+            "errors": self.errors,
         }
 
 
@@ -71,6 +75,7 @@ def summarise(name: str, records: Sequence[ReplyRecord], audio_s_per_s: Sequence
         replies_with_underrun=sum(item.underruns > 0 for item in good),
         continuity={limit: continuity(longest, limit) for limit in CONTINUITY_MS},
         audio_s_per_s=nearest_rank(list(audio_s_per_s), 0.5),
+        errors=errors(records),
     )
 
 
@@ -78,6 +83,11 @@ def failures(records: Iterable[ReplyRecord]) -> dict[str, int]:
     """How many replies were bad, by what was wrong with them; every kind is named, also those with none."""
     found = [defect(record) for record in records]
     return {kind.value: found.count(kind) for kind in Defect}
+
+
+def errors(records: Iterable[ReplyRecord]) -> dict[str, int]:
+    """Why replies failed, by name, the most frequent first."""
+    return dict(Counter(record.error for record in records if record.error is not None).most_common())
 
 
 def pairs_of(records: Iterable[ReplyRecord]) -> dict[str, dict[str, float]]:

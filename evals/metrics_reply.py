@@ -30,6 +30,11 @@ def spoken_characters(text: str) -> int:
     return sum(character.isalnum() for character in text)
 
 
+def longest_ms(text: str) -> float:
+    """What no speech of this text exceeds: beyond it a reply does not stop."""
+    return MAX_MS_PER_CHARACTER * spoken_characters(text) + MAX_SLACK_MS
+
+
 def defect(record: ReplyRecord) -> Defect | None:
     """What is wrong with the reply, None when nothing is."""
     characters = spoken_characters(record.text)
@@ -41,6 +46,6 @@ def defect(record: ReplyRecord) -> Defect | None:
         return Defect.EMPTY
     if record.audio_ms < MIN_MS_PER_CHARACTER * characters:
         return Defect.TRUNCATED
-    if record.audio_ms > MAX_MS_PER_CHARACTER * characters + MAX_SLACK_MS:
+    if record.audio_ms > longest_ms(record.text):
         return Defect.RUNAWAY
     return None

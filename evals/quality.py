@@ -30,7 +30,7 @@ from evals.judges import (
     normaliser,
 )
 from evals.metrics_audio import as_float
-from evals.metrics_latency import failures
+from evals.metrics_latency import errors, failures
 from evals.metrics_quality import Heard, QualitySummary, against, compare_texts, summarise
 from evals.metrics_stats import Interval, bootstrap
 from evals.metrics_stream import ReplyRecord
@@ -65,6 +65,7 @@ class Judged:
 def main(argv: Sequence[str] | None = None) -> int:
     options = _parser().parse_args(argv)
     options.lead_ms = options.lead_ms or UNPACED_MS
+    options.patient = True
     options.voices = options.voices or [options.voice]
     options.n = min(options.n, QUICK) if options.quick else options.n
     try:
@@ -82,7 +83,7 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 async def _speak_all(options: argparse.Namespace) -> dict[str, list[ReplyRecord]]:
-    texts = sentences(options.sentences_file or (HARD if options.hard else SENTENCES))[: options.n]
+    texts = texts_of(options)
     ways: dict[str, Callable[[str], Any]] = {
         "whole": at_once,
         "streamed": lambda text: llm_pace(text, options.seed, tokens_per_s=STREAM_TOKENS_PER_S),
@@ -97,6 +98,11 @@ async def _speak_all(options: argparse.Namespace) -> dict[str, list[ReplyRecord]
         }
     finally:
         await peer.close()
+
+
+def texts_of(options: argparse.Namespace) -> list[str]:
+    """The sentences that the options ask for."""
+    return sentences(options.sentences_file or (HARD if options.hard else SENTENCES))[: options.n]
 
 
 def way(options: argparse.Namespace, mode: str, voice: str) -> str:
@@ -220,7 +226,8 @@ def _outcome(options: argparse.Namespace, summaries: list[QualitySummary], judge
                 name = f"{judge} word errors a sentence, streamed - whole"
                 figures[name if len(options.voices) == 1 else f"{name}, {voice}"] = _interval(found.change)
     figures |= {name: _interval(bootstrap(values)) for name, values in judged.scores.items()}
-    bad = failures([record for records in judged.records.values() for record in records])
+    spoken = [record for records in judged.records.values() for record in records]
+    bad = failures(spoken)
     half_wrong = max((item.half_wrong for item in summaries if item.judge == summaries[0].judge), default=0)
     limit = int(MAX_HALF_WRONG * summaries[0].n)
     pairs = {
@@ -237,6 +244,7 @@ def _outcome(options: argparse.Namespace, summaries: list[QualitySummary], judge
             "hard": options.hard,
             "model": options.model,
             "lacks": list(ABILITIES[options.peer].lacks),
+            "errors": errors(spoken),
         },
         seed=options.seed,
         figures=figures,

@@ -10,8 +10,9 @@ import numpy as np
 
 from agent_tts import AgentTTSError
 from evals.load import ClosedLoop, Load, OpenLoop
+from evals.metrics_reply import longest_ms
 from evals.metrics_stream import Arrival, ReplyRecord
-from evals.peers.base import Peer, Reply
+from evals.peers.base import Peer, Reply, ReplyFailedError
 from evals.texts import Token, at_once
 
 Feed = Callable[[str], Sequence[Token]]
@@ -19,6 +20,8 @@ Progress = Callable[[int, int], None]
 
 STUCK_S = 60.0
 """Longest wait for the next piece of audio; then the reply has failed."""
+SLOWEST = 3
+"""A reply that takes so many times as long as its text could at most sound has failed too, however it trickles."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,7 +38,10 @@ AT_ONCE = Manner()
 async def speak(
     peer: Peer, text: str, manner: Manner = AT_ONCE, *, planned_s: float | None = None, load: str = ""
 ) -> ReplyRecord:
-    """One reply from its first text to its last sample. Errors of the peer end up in the record, not here."""
+    """One reply from its first text to its last sample. Errors of the peer end up in the record, not here.
+
+    One that does not stop is cut off where it cannot be speech of this text any more: a runaway, and no failure.
+    """
     now = asyncio.get_running_loop().time
     started_s = now()
     reply = peer.reply(voice=manner.voice)
@@ -44,18 +50,25 @@ async def speak(
     arrivals: list[Arrival] = []
     pieces: list[np.ndarray] = []
     error: str | None = None
+    left = longest_ms(text) * peer.sample_rate / 1000
+    end_s = started_s + max(STUCK_S, SLOWEST * longest_ms(text) / 1000)
     try:
         async with asyncio.timeout(STUCK_S) as patience:
             async for piece in reply:
                 arrivals.append(Arrival(now(), len(piece.pcm)))
                 pieces.append(piece.pcm)
-                patience.reschedule(now() + STUCK_S)
-            await feeding
+                patience.reschedule(min(now() + STUCK_S, end_s))
+                left -= len(piece.pcm)
+                if left < 0:
+                    reply.abort()
+                    break
+            else:
+                await feeding
         await reply.released()
     except TimeoutError:
-        error = "stuck"
+        error = "too slow" if arrivals and now() - arrivals[-1].at_s < STUCK_S else "stuck"
     except peer_errors() as failure:
-        error = type(failure).__name__
+        error = name_of(failure)
     finally:
         feeding.cancel()
         if error is not None:
@@ -75,6 +88,11 @@ async def speak(
         voice=manner.voice,
         engine=reply.facts(),
     )
+
+
+def name_of(error: Exception) -> str:
+    """What a failed reply is called: what the peer says it is, else the error's class."""
+    return str(error) if isinstance(error, ReplyFailedError) else type(error).__name__
 
 
 def peer_errors() -> tuple[type[Exception], ...]:

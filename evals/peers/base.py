@@ -53,6 +53,10 @@ class PeerUnavailableError(Exception):
     """This peer cannot run here; the message says what is missing and how to get it."""
 
 
+class ReplyFailedError(RuntimeError):
+    """A reply that the peer did not give; the message says why in a few words ("HTTP 429") and holds no text."""
+
+
 class Reply(Protocol):
     """One turn of speech of a peer. Single consumer."""
 

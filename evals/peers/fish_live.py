@@ -11,13 +11,18 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import AsyncIterator
+from collections.abc import AsyncGenerator, AsyncIterator
+from contextlib import aclosing
 from typing import Any
 
-from evals.peers.base import Abilities, PeerUnavailableError, Piece, QuietReply
+import numpy as np
+
+from evals.peers.answers import Asked, RefusedError, check_length, check_sound, check_url, explain, shortened
+from evals.peers.base import Abilities, Pcm, PeerUnavailableError, Piece, QuietReply, ReplyFailedError
 from evals.peers.wav_stream import PcmStream
 
 SENTENCE_ENDS = (".", "!", "?")
+TRIED_OUT = "One, two, three, four, five."
 
 
 class FishLivePeer:
@@ -40,9 +45,22 @@ class FishLivePeer:
         ),
     )
 
-    def __init__(self, url: str, *, key: str | None = None, model: str = "", sample_rate: int = 44_100) -> None:
+    def __init__(
+        self,
+        url: str,
+        *,
+        key: str | None = None,
+        key_name: str = "",
+        model: str = "",
+        voice: str = "default",
+        sample_rate: int = 44_100,
+        timeout_s: float = 50.0,
+    ) -> None:
         self.sample_rate = sample_rate
-        self._url = f"{url.rstrip('/')}/v1/tts/live"
+        self.rate_known_by = "as it was asked for"
+        self._asked = Asked(url, model, voice, key_name, key is not None)
+        self._key = key
+        self._timeout_s = timeout_s
         self._headers = ({"Authorization": f"Bearer {key}"} if key else {}) | ({"model": model} if model else {})
         self._session: Any = None
 
@@ -55,10 +73,22 @@ class FishLivePeer:
         self._pack, self._unpack = msgpack.packb, msgpack.unpackb
         self._session = aiohttp.ClientSession()
         try:
-            await (await self.connect()).close()
-        except (aiohttp.ClientError, OSError) as error:
+            check_url(self._asked.url)
+            async with asyncio.timeout(self._timeout_s):
+                said = await self._try_out()
+            check_sound(said, self.sample_rate)
+            check_length(said, self.sample_rate, TRIED_OUT)
+        except (aiohttp.ClientError, OSError, ValueError, ReplyFailedError) as error:
             await self._session.close()
-            raise PeerUnavailableError(f"no connection to {self._url}: {type(error).__name__}") from error
+            raise PeerUnavailableError(explain(error, self._asked)) from error
+
+    async def _try_out(self) -> Pcm:
+        """A few words: a key and a voice that are refused are found here."""
+        reply = self.reply(voice=self._asked.voice)
+        reply.push_text(TRIED_OUT)
+        reply.end_text()
+        said = [piece.pcm async for piece in reply]
+        return np.concatenate(said) if said else np.zeros(0, np.int16)
 
     async def close(self) -> None:
         if self._session is not None:
@@ -72,14 +102,23 @@ class FishLivePeer:
         return None
 
     async def connect(self) -> Any:
-        """A new WebSocket."""
-        return await self._session.ws_connect(self._url, headers=self._headers, max_msg_size=0)
+        """A new WebSocket. Raises RefusedError where the server wants none."""
+        import aiohttp
+
+        try:
+            address = f"{self._asked.url.rstrip('/')}/v1/tts/live"
+            return await self._session.ws_connect(address, headers=self._headers, max_msg_size=0)
+        except aiohttp.WSServerHandshakeError as error:
+            raise RefusedError(error.status, shortened(error.message, self._key)) from error
 
     async def send(self, socket: Any, event: str, **values: object) -> None:
         await socket.send_bytes(self._pack({"event": event, **values}))
 
     def read(self, data: bytes) -> dict[str, Any]:
-        message: dict[str, Any] = self._unpack(data)
+        """One message. Raises ReplyFailedError for what is none."""
+        message = self._unpack(data) if isinstance(data, bytes) else None
+        if not isinstance(message, dict):
+            raise ReplyFailedError("an answer that is no msgpack map")
         return message
 
 
@@ -115,27 +154,34 @@ class FishLiveReply(QuietReply):
 
     async def __aiter__(self) -> AsyncIterator[Piece]:
         started = time.perf_counter()
-        socket = await self._peer.connect()
-        self._connect_ms = 1000 * (time.perf_counter() - started)
+        try:
+            async with await self._peer.connect() as socket:
+                self._connect_ms = 1000 * (time.perf_counter() - started)
+                async with aclosing(self._pieces(socket)) as pieces:
+                    async for piece in pieces:
+                        yield piece
+        finally:
+            self._closed.set()
+
+    async def _pieces(self, socket: Any) -> AsyncGenerator[Piece, None]:
+        """Send the text as it comes, and give out the audio that answers it."""
         sending = asyncio.create_task(self._send(socket))
         closing = asyncio.create_task(self._close_on_abort(socket))
         stream = PcmStream()
         try:
             async for frame in socket:
                 message = self._peer.read(frame.data)
-                if self._aborted.is_set() or message["event"] == "finish":
+                if self._aborted.is_set() or message.get("event") == "finish":
                     _check(message)
                     return
-                if message["event"] == "audio" and len(pcm := stream.push(message["audio"])):
+                if message.get("event") == "audio" and len(pcm := stream.push(message["audio"])):
                     self.generated_ms += 1000 * len(pcm) / self._peer.sample_rate
                     yield Piece(pcm)
             if not self._aborted.is_set():
-                raise ConnectionError("the server closed the connection before it had finished")
+                raise ReplyFailedError("connection closed in mid-answer")
         finally:
             sending.cancel()
             closing.cancel()
-            await socket.close()
-            self._closed.set()
 
     async def _send(self, socket: Any) -> None:
         await self._peer.send(socket, "start", request=self._request)
@@ -152,5 +198,5 @@ class FishLiveReply(QuietReply):
 
 
 def _check(message: dict[str, Any]) -> None:
-    if message["event"] == "finish" and message.get("reason") == "error":
-        raise ConnectionError("the server finished with reason 'error'")
+    if message.get("event") == "finish" and message.get("reason") == "error":
+        raise ReplyFailedError("finished with reason 'error': does the server know the voice and the model?")

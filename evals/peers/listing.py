@@ -30,7 +30,10 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 async def _state(options: argparse.Namespace) -> str:
-    peer = make_peer(options)
+    try:
+        peer = make_peer(options)
+    except PeerUnavailableError as error:
+        return str(error)
     try:
         await peer.open()
     except PeerUnavailableError as error:

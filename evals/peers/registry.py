@@ -19,7 +19,12 @@ from evals.peers.tone import TonePeer
 from evals.peers.wire import BY_WIRE, WirePeer
 from evals.serving import SERVE
 
-DEFAULT_RATES = {"openai": 24_000, "fish": 44_100, "fish-live": 44_100, "http": 24_000}
+KEYS = {"openai": "OPENAI_API_KEY", "fish": "FISH_API_KEY", "fish-live": "FISH_API_KEY"}
+"""Where a key is looked for when no variable is named: nobody's key goes to somebody else's server."""
+OPTIONS = (
+    *("peer", "model", "voice", "lead_ms", "over_socket", "url", "key_env", "rate", "chunking", "timeout_s", "body"),
+    *("model_file", "voice_file"),
+)
 
 
 def add_options(parser: argparse.ArgumentParser) -> None:
@@ -39,8 +44,23 @@ def add_options(parser: argparse.ArgumentParser) -> None:
         help="engine: in a process of its own that is started for the run, `agent-tts serve` or COMMAND",
     )
     group.add_argument("--url", default=None, help="servers: address of the API, such as http://127.0.0.1:8000/v1")
-    group.add_argument("--key-env", default="OPENAI_API_KEY", help="servers: environment variable that holds the key")
+    group.add_argument(
+        "--key-env",
+        default=None,
+        metavar="NAME",
+        help="servers: environment variable that holds the key (openai: OPENAI_API_KEY, fish: FISH_API_KEY)",
+    )
     group.add_argument("--rate", type=int, default=None, help="servers: Hz of raw audio without a WAV header")
+    group.add_argument(
+        "--timeout-s", type=float, default=50.0, help="servers: longest wait for a byte (default 50; a reply's is 60)"
+    )
+    group.add_argument(
+        "--body",
+        default="",
+        metavar="TEMPLATE",
+        help="http: what is sent, as JSON or as a form, with {text}, {voice} and {model} in it; "
+        "a {text} in --url makes it a GET",
+    )
     group.add_argument(
         "--chunking", default="sentence", choices=("sentence", "whole"), help="servers: text per request"
     )
@@ -73,14 +93,56 @@ def _library(peer: SentencePeer, options: argparse.Namespace) -> Peer:
 def _wire(options: argparse.Namespace) -> Peer:
     if not options.url:
         raise PeerUnavailableError(f"--peer {options.peer} needs --url, such as --url http://127.0.0.1:8000/v1")
-    key, rate = os.environ.get(options.key_env), options.rate or DEFAULT_RATES[options.peer]
-    if options.peer == "fish-live":
-        return FishLivePeer(options.url, key=key, model=options.model or "", sample_rate=rate)
+    name, key = key_of(options)
     model = options.model or ("tts-1" if options.peer == "openai" else "")
-    voice = (getattr(options, "voices", None) or [options.voice])[0]
+    voices = tuple(getattr(options, "voices", None) or [options.voice])
+    if options.peer == "fish-live":
+        return FishLivePeer(
+            options.url,
+            key=key,
+            key_name=name,
+            model=model,
+            voice=voices[0],
+            sample_rate=options.rate or 44_100,
+            timeout_s=options.timeout_s,
+        )
     return WirePeer(
-        options.peer, options.url, key=key, model=model, voice=voice, sample_rate=rate, chunking=options.chunking
+        options.peer,
+        options.url,
+        key=key,
+        key_name=name,
+        model=model,
+        voices=voices,
+        sample_rate=options.rate,
+        chunking=options.chunking,
+        timeout_s=options.timeout_s,
+        patient=getattr(options, "patient", False),
+        body=options.body,
     )
+
+
+def key_of(options: argparse.Namespace) -> tuple[str, str | None]:
+    """The variable that a server's key is read from, and the key; none where nobody named one that is set."""
+    name = options.key_env or KEYS.get(options.peer, "")
+    key = os.environ.get(name) if name else None
+    if options.key_env and not key:
+        raise PeerUnavailableError(f"--key-env {name}: there is no such variable, or it is empty")
+    return name, key
+
+
+def as_arguments(options: argparse.Namespace) -> list[str]:
+    """What was said of the peer, as words of a command line: for a command that starts others."""
+    usual = argparse.ArgumentParser()
+    add_options(usual)
+    words: list[str] = []
+    for name in OPTIONS:
+        value = getattr(options, name)
+        if name == "peer" or value != usual.get_default(name):
+            option = f"--{name.replace('_', '-')}"
+            words += (
+                [option] if value == "" else [f"{option}={value}"] if str(value)[0] == "-" else [option, str(value)]
+            )
+    return words
 
 
 MAKERS: dict[str, Callable[[argparse.Namespace], Peer]] = {

@@ -96,6 +96,6 @@ def _sample_rate(header: bytes) -> int:
     bits = struct.unpack("<H", header[34:36])[0]
     if (kind not in (1, 0xFFFE)) or channels != 1 or bits != 16:
         raise ValueError(
-            f"WAV of format {kind}, {channels} channels, {bits} bits; allowed: 16-bit PCM mono, so have the server answer that"
+            f"WAV of format {kind}, {channels} channels, {bits} bits; allowed: 16-bit PCM mono: set the server to that"
         )
     return int(rate)

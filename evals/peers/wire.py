@@ -8,22 +8,38 @@ cannot be seen from here, and that is said.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Callable
-from dataclasses import dataclass, field
+from collections.abc import AsyncGenerator, AsyncIterator
+from contextlib import aclosing
+from dataclasses import replace
 from typing import Any, Literal
 
 import numpy as np
 
-from evals.peers.base import Abilities, PeerUnavailableError, Piece, QuietReply, heard_of
+from evals.metrics_reply import longest_ms
+from evals.peers.answers import (
+    Asked,
+    RefusedError,
+    check_beginning,
+    check_length,
+    check_sound,
+    check_type,
+    check_url,
+    explain,
+    rate_of,
+    shortened,
+)
+from evals.peers.asking import IMPATIENT, OPENING, PATIENT, Patience, asked
+from evals.peers.base import Abilities, PeerUnavailableError, Piece, QuietReply, ReplyFailedError, heard_of
 from evals.peers.cutting import SentenceCutter
+from evals.peers.rate import SpokenRate
+from evals.peers.requests import EXTRAS, MAKERS, Place, Request, check_template
 from evals.peers.wav_stream import PcmStream
 
 Chunking = Literal["sentence", "whole"]
 
-EXTRAS = ("stream",)
-"""Fields that many servers want for streaming, and a few refuse."""
-REFUSED = (400, 422)
-NOT_PCM = ("audio/mpeg", "audio/mp3", "audio/ogg", "audio/opus", "audio/aac", "audio/flac", "application/json")
+UNKNOWN_FIELD = (400, 422)
+RATES = {"openai": 24_000, "fish": 44_100, "http": 24_000}
+TRIED_OUT = "One, two, three, four, five."
 
 BY_WIRE = Abilities(
     text="sentences",
@@ -38,56 +54,19 @@ BY_WIRE = Abilities(
 )
 
 
-@dataclass(frozen=True, slots=True)
-class Request:
-    """One POST: where to, with which headers and JSON body."""
-
-    url: str
-    body: dict[str, Any]
-    headers: dict[str, str] = field(default_factory=dict)
-
-
-def openai_request(url: str, key: str | None, model: str, voice: str, text: str) -> Request:
-    """POST {url}/audio/speech; response_format pcm is 24 kHz int16 mono. A voice must be named; alloy is the first."""
-    body = {
-        "model": model,
-        "voice": "alloy" if voice == "default" else voice,
-        "input": text,
-        "response_format": "pcm",
-        "stream": True,
-    }
-    return Request(f"{url.rstrip('/')}/audio/speech", body, _bearer(key))
-
-
-def fish_request(url: str, key: str | None, model: str, voice: str, text: str) -> Request:
-    """POST {url}/v1/tts, Fish cloud and self-hosted servers."""
-    body: dict[str, Any] = {"text": text, "format": "wav", "streaming": True, "latency": "balanced", "normalize": True}
-    if voice != "default":
-        body["reference_id"] = voice
-    return Request(f"{url.rstrip('/')}/v1/tts", body, _bearer(key) | ({"model": model} if model else {}))
-
-
-def plain_request(url: str, key: str | None, model: str, voice: str, text: str) -> Request:
-    """POST {url} with {"text", "voice", "model"}; the answer is chunked WAV or raw int16."""
-    body = {"text": text, "voice": voice} | ({"model": model} if model else {})
-    return Request(url, body, _bearer(key))
-
-
-MAKERS: dict[str, Callable[[str, str | None, str, str, str], Request]] = {
-    "openai": openai_request,
-    "fish": fish_request,
-    "http": plain_request,
-}
-
-
 class WirePeer:
     """A TTS server.
 
     Args:
         kind: "openai", "fish" or "http": how a request is put.
         url: Address of the API.
-        voice: The one that open() tries out.
-        sample_rate: Hz of raw audio; a WAV header in the answer overrides it, and must not change afterwards.
+        voices: Those that open() tries out.
+        sample_rate: Hz of the audio, where it is stated: an answer that says otherwise is refused. None = what the
+            server says, else the usual rate of its kind.
+        timeout_s: Longest wait for a byte.
+        patient: Ask again, when the server says that it is busy; for evaluations that measure no time.
+        body: "http": a template of what is sent.
+        key_name: Where the key was read from, for messages.
     """
 
     abilities = BY_WIRE
@@ -98,47 +77,100 @@ class WirePeer:
         url: str,
         *,
         key: str | None = None,
+        key_name: str = "",
         model: str = "",
-        voice: str = "default",
-        sample_rate: int = 24_000,
+        voices: tuple[str, ...] = ("default",),
+        sample_rate: int | None = None,
         chunking: Chunking = "sentence",
+        timeout_s: float = 50.0,
+        patient: bool = False,
+        body: str = "",
     ) -> None:
         if kind not in MAKERS:
             raise ValueError(f"kind is {kind!r}; allowed: {', '.join(MAKERS)}")
         self.name = kind
-        self.sample_rate = sample_rate
+        self._rate = SpokenRate(sample_rate, RATES[kind])
         self.chunking = chunking
-        self._place = (url, key, model)
-        self._voice = voice
+        self._place = Place(url, key, model, body)
+        self._key_name = key_name
+        self._voices = voices
+        self._timeout_s = timeout_s
+        self._patient = patient
         self._with_extras = True
+        self._rate_asked = False
         self._session: Any = None
+
+    @property
+    def sample_rate(self) -> int:
+        return self._rate.hz
+
+    @property
+    def rate_known_by(self) -> str:
+        """How it is known, for people."""
+        return self._rate.known_by
+
+    # -- opening: what could make a measurement wrong is found here ---------------------------------------------------
 
     async def open(self) -> None:
         try:
             import aiohttp
         except ImportError as error:
             raise PeerUnavailableError("Servers are reached with aiohttp: pip install aiohttp") from error
-        self._session = aiohttp.ClientSession(timeout=aiohttp.ClientTimeout(total=None, sock_connect=10, sock_read=60))
+        patience = aiohttp.ClientTimeout(total=None, sock_connect=10, sock_read=self._timeout_s)
+        self._session = aiohttp.ClientSession(timeout=patience)
+        voice = self._voices[0]
         try:
-            await self._try_out()
-        except (aiohttp.ClientError, OSError, TimeoutError, ValueError) as error:
+            check_url(self._place.url)
+            check_template(self._place.body)
+            for voice in self._voices:
+                await self._try_out(voice)
+        except (aiohttp.ClientError, OSError, ValueError, ReplyFailedError) as error:
             await self._session.close()
-            why = f"HTTP {error.status}" if isinstance(error, aiohttp.ClientResponseError) else str(error)
-            raise PeerUnavailableError(f"no speech from {self._place[0]}: {why or type(error).__name__}") from error
+            place = self._place
+            about = Asked(place.url, place.model, voice, self._key_name, place.key is not None)
+            raise PeerUnavailableError(explain(error, about)) from error
 
-    async def _try_out(self) -> None:
-        """One word, which also tells whether the server knows every field; some refuse what OpenAI does not have."""
-        import aiohttp
-
+    async def _try_out(self, voice: str) -> None:
+        """A few words, which also tell whether the server knows every field, and at which rate it speaks."""
+        stream = PcmStream()
         try:
-            async for _ in self.audio(self._voice, "One."):
-                pass
-        except aiohttp.ClientResponseError as error:
-            if error.status not in REFUSED or not self._with_extras:
+            said = await self._all_of(voice, stream)
+        except (RefusedError, ValueError) as error:
+            unknown = not isinstance(error, RefusedError) or error.status in UNKNOWN_FIELD
+            if self.name != "openai" or not (unknown and self._with_extras):
                 raise
-            self._with_extras = False
-            async for _ in self.audio(self._voice, "One."):
-                pass
+            self._with_extras, stream = False, PcmStream()
+            said = await self._all_of(voice, stream)
+        self._rate.header(stream.sample_rate)
+        check_sound(said, self.sample_rate)
+        if self.name == "openai" and stream.sample_rate is None and not self._rate_asked:
+            await self._ask_rate(voice, len(said))
+        check_length(said, self.sample_rate, TRIED_OUT)
+
+    async def _all_of(self, voice: str, stream: PcmStream, **other: str) -> np.ndarray:
+        """The answer to a few words; one without end is cut off."""
+        said: list[np.ndarray] = []
+        request = self._request(voice, TRIED_OUT, **other)
+        limit_s = 3 * self._timeout_s + OPENING.wait_s
+        async with asyncio.timeout(limit_s), aclosing(self._answer(request, stream, OPENING)) as answer:
+            async for pcm in answer:
+                said.append(pcm)
+                if 1000 * sum(map(len, said)) / (stream.sample_rate or self.sample_rate) > 2 * longest_ms(TRIED_OUT):
+                    break
+        return np.concatenate(said) if said else np.zeros(0, np.int16)
+
+    async def _ask_rate(self, voice: str, num_raw: int) -> None:
+        """Raw audio does not say its rate; the same words as a WAV do, where the server can."""
+        self._rate_asked = True
+        stream = PcmStream()
+        try:
+            num_wav = len(await self._all_of(voice, stream, response_format="wav"))
+        except (RefusedError, ValueError, OSError):
+            return
+        if stream.sample_rate is not None and num_wav:
+            self._rate.against(num_raw, num_wav, stream.sample_rate)
+
+    # -- a run --------------------------------------------------------------------------------------------------------
 
     async def close(self) -> None:
         if self._session is not None:
@@ -150,22 +182,44 @@ class WirePeer:
     def pages_leaked(self) -> int | None:
         return None
 
-    async def audio(self, voice: str, text: str) -> AsyncIterator[np.ndarray]:
+    async def audio(self, voice: str, text: str) -> AsyncGenerator[np.ndarray, None]:
         """The audio of one request, as it comes from the socket."""
-        url, key, model = self._place
-        request = MAKERS[self.name](url, key, model, voice, text)
-        body = request.body if self._with_extras else {k: v for k, v in request.body.items() if k not in EXTRAS}
         stream = PcmStream()
-        async with self._session.post(request.url, json=body, headers=request.headers) as answer:
-            answer.raise_for_status()
-            if answer.content_type in NOT_PCM:
-                raise ValueError(f"the server answers {answer.content_type}; allowed: raw 16-bit PCM or WAV")
-            async for data in answer.content.iter_any():
-                pcm = stream.push(data)
-                if stream.sample_rate:
-                    self.sample_rate = stream.sample_rate
-                if len(pcm):
-                    yield pcm
+        patience = PATIENT if self._patient else IMPATIENT
+        async with aclosing(self._answer(self._request(voice, text), stream, patience)) as answer:
+            async for pcm in answer:
+                self._rate.header(stream.sample_rate)
+                yield pcm
+
+    def _request(self, voice: str, text: str, **other: str) -> Request:
+        request = MAKERS[self.name](self._place, voice, text)
+        left_out = () if self._with_extras else EXTRAS
+        body = {name: value for name, value in (request.body | other).items() if name not in left_out}
+        return replace(request, body=body)
+
+    async def _answer(
+        self, request: Request, stream: PcmStream, patience: Patience
+    ) -> AsyncGenerator[np.ndarray, None]:
+        """The samples of one answer. Raises ReplyFailedError and ValueError by the name of what went wrong."""
+        import aiohttp
+
+        try:
+            async with asked(self._session, request, patience, self._place.key) as answer:
+                check_type(answer.content_type)
+                stream.sample_rate = stream.sample_rate or rate_of(answer.headers.get("Content-Type", ""))
+                first = True
+                async for data in answer.content.iter_any():
+                    if first:
+                        check_beginning(data)
+                    first = False
+                    if len(pcm := stream.push(data)):
+                        yield pcm
+        except aiohttp.ClientPayloadError as error:
+            raise ReplyFailedError("connection closed in mid-answer") from error
+        except aiohttp.ServerDisconnectedError as error:
+            raise ReplyFailedError("connection closed without an answer") from error
+        except aiohttp.ServerTimeoutError as error:
+            raise TimeoutError(f"no byte for {self._timeout_s:g} s") from error
 
 
 class WireReply(QuietReply):
@@ -195,13 +249,16 @@ class WireReply(QuietReply):
         try:
             while not self._aborted.is_set() and (text := await self._requests.get()) is not None:
                 self._made.append((text, 0.0))
-                async for pcm in self._peer.audio(self._voice, text):
-                    if self._aborted.is_set():
-                        return
-                    came_ms = 1000 * len(pcm) / self._peer.sample_rate
-                    self.generated_ms += came_ms
-                    self._made[-1] = (text, self._made[-1][1] + came_ms)
-                    yield Piece(pcm)
+                async with aclosing(self._peer.audio(self._voice, text)) as audio:
+                    async for pcm in audio:
+                        if self._aborted.is_set():
+                            return
+                        came_ms = 1000 * len(pcm) / self._peer.sample_rate
+                        self.generated_ms += came_ms
+                        self._made[-1] = (text, self._made[-1][1] + came_ms)
+                        yield Piece(pcm)
+        except ValueError as error:
+            raise ReplyFailedError(shortened(str(error), None)) from error
         finally:
             self._closed.set()
 
@@ -216,7 +273,3 @@ class WireReply(QuietReply):
     async def released(self) -> None:
         """The connection is closed; what the server still does is unknown."""
         await self._closed.wait()
-
-
-def _bearer(key: str | None) -> dict[str, str]:
-    return {"Authorization": f"Bearer {key}"} if key else {}

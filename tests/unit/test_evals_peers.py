@@ -252,7 +252,7 @@ async def test_a_stranger_s_server_is_measured_by_its_address(server, kind, path
     assert defect(record) is None
     assert record.audio_ms == pytest.approx(60 * (len("Hello there.") + len("And more.")), abs=1)
     assert record.sample_rate == RATE
-    assert [body.get("input") or body.get("text") for _, body, _ in asked[1:]] == ["Hello there.", "And more."]
+    assert [body.get("input") or body.get("text") for _, body, _ in asked[-2:]] == ["Hello there.", "And more."]
     assert {key for *_, key in asked} == {"Bearer a-key"}
 
 
@@ -294,7 +294,7 @@ async def test_an_abort_closes_the_connection_and_nothing_comes_after(server):
     await asyncio.wait_for(reply.released(), 5)
     await peer.close()
     assert pieces == 1
-    assert len(asked) == 2
+    assert [body["input"] for _, body, _ in asked][2:] == ["A first sentence that is quite long."]
 
 
 async def test_a_server_that_is_not_there_is_named():
@@ -339,24 +339,28 @@ async def test_a_live_server_is_fed_as_the_llm_writes(live_server):
     url, events = live_server
     peer = FishLivePeer(url, sample_rate=RATE)
     await peer.open()
+    assert events == ["start", "text", "flush", "stop", "closed"]
+    events.clear()
     record = await speak(peer, "Hello there. And more.", Manner(lambda text: llm_pace(text, 1, tokens_per_s=300)))
     await peer.close()
     assert defect(record) is None
     assert record.audio_ms == pytest.approx(60 * len("Hello there. And more."), abs=1)
     assert record.engine["connect_ms"] > 0, "inside TTFA, and a figure of its own"
-    assert events[1:] == ["start", "text", "text", "flush", "text", "text", "flush", "stop", "closed"]
+    assert events == ["start", "text", "text", "flush", "text", "text", "flush", "stop", "closed"]
 
 
 async def test_a_live_connection_is_closed_by_an_abort(live_server):
     url, events = live_server
     peer = FishLivePeer(url, sample_rate=RATE)
     await peer.open()
+    events.clear()
     reply = peer.reply()
     reply.push_text("A first sentence.")
     async for _ in reply:
         reply.abort()
     await asyncio.wait_for(reply.released(), 5)
     await peer.close()
+    assert "start" in events
     assert "stop" not in events
 
 
@@ -398,7 +402,7 @@ async def picky_server():
         body = await request.json()
         if "stream" in body or body["voice"] not in ("alloy", "nova"):
             return web.Response(status=400)
-        return web.Response(body=tone_bytes(500), content_type="audio/pcm")
+        return web.Response(body=tone_bytes(60 * len(body["input"])), content_type="audio/pcm")
 
     app = web.Application()
     app.router.add_post("/mp3/audio/speech", mp3)
@@ -417,7 +421,7 @@ async def test_compressed_audio_is_refused_and_not_measured_as_noise(picky_serve
 
 @pytest.mark.parametrize("voice", ["default", "nova"])
 async def test_a_server_that_refuses_unknown_fields_is_asked_without_them(picky_server, voice):
-    peer = WirePeer("openai", f"{picky_server}/strict", voice=voice)
+    peer = WirePeer("openai", f"{picky_server}/strict", voices=(voice,))
     await peer.open()
     record = await speak(peer, "Hello there.", Manner(voice=voice))
     await peer.close()
@@ -426,6 +430,6 @@ async def test_a_server_that_refuses_unknown_fields_is_asked_without_them(picky_
 
 async def test_what_a_server_answered_is_said(picky_server):
     with pytest.raises(PeerUnavailableError, match="HTTP 400"):
-        await WirePeer("openai", f"{picky_server}/strict", voice="nobody").open()
+        await WirePeer("openai", f"{picky_server}/strict", voices=("nobody",)).open()
     with pytest.raises(PeerUnavailableError, match="HTTP 404"):
         await WirePeer("openai", f"{picky_server}/nowhere").open()
