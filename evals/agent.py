@@ -189,6 +189,7 @@ class Agent:
         self.player.paused, self.player.gain = False, 1.0
         if turn.task is not None:
             turn.task.cancel()
+        turn.anchor("over").set()  # the task does not come to it when it had not begun to speak
         turn.task = asyncio.create_task(self._settle(turn))
 
     async def _settle(self, turn: Turn) -> None:
@@ -211,6 +212,7 @@ class Agent:
             # The call ends, not the reply: nothing of this belongs into the ledger.
             turn.task.cancel()
             if turn.reply is not None:
+                self.player.end_of_reply(turn.reply.id)
                 turn.reply.abort()
                 with contextlib.suppress(TimeoutError):
                     await asyncio.wait_for(turn.reply.released(), RELEASE_PATIENCE_S)

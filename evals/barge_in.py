@@ -18,6 +18,7 @@ from evals import virtual_time
 from evals.call import AnchorError, CallSetting, run_event
 from evals.events import EventRecord
 from evals.metrics_barge_in import EventResult, judge
+from evals.metrics_ear import stand_stills
 from evals.metrics_ledger import LedgerSummary, pairs_of, summarise
 from evals.metrics_stats import Spread
 from evals.outcome import Gate, Outcome, finish, progress, show, table
@@ -37,10 +38,14 @@ NEVER = (
     "lost_word",
     "lost_audio",
     "repeated_audio",
+    "silent_reply",
+    "unasked_reply",
+    "never_restored",
     "not_released",
     "no_next_reply",
     "failed_reply",
 )
+EXACT = ("late_stop", "late_reply", "next_reply_underrun")
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -114,16 +119,16 @@ async def run_all(
 
 
 def _note_neighbours(events: list[EventRecord]) -> None:
-    """Underruns of all other calls shortly after each abort."""
+    """Stand-stills of all other calls shortly after each abort."""
     ears = {id(event.ear): event.ear for event in events}
     for event in events:
         begin_s = event.reply.abort_s
         if begin_s is None:
             continue
         others = [ear for name, ear in ears.items() if name != id(event.ear)]
-        event.neighbour_underruns = sum(
-            begin_s <= moment < begin_s + NEIGHBOUR_S for ear in others for moment in ear.underruns_s
-        )
+        stood = [one for ear in others for one in stand_stills(ear.underruns_s, begin_s, begin_s + NEIGHBOUR_S)]
+        event.neighbour_underruns = len(stood)
+        event.neighbour_gap_ms = max((one.length_ms for one in stood), default=0.0)
 
 
 def plans_of(options: argparse.Namespace) -> list[EventPlan]:
@@ -153,12 +158,12 @@ def gates_of(
 
     Args:
         selective: The reaction promises to know an interruption from a backchannel: false stops count.
-        exact: On a virtual clock no machine is to blame: late stops and underruns count.
+        exact: On a virtual clock no machine is to blame: late stops, late replies and underruns count.
     """
     found = summary.findings
     gates = [Gate(name.replace("_", " "), found.get(name, 0)) for name in NEVER]
     if exact:
-        gates.append(Gate("late stop", found.get("late_stop", 0)))
+        gates += [Gate(name.replace("_", " "), found.get(name, 0)) for name in EXACT]
     if selective:
         absent = sum(kind.n for kind in summary.kinds if not _yields(kind.kind))
         gates.append(Gate("false stops", found.get("false_stop", 0), limit=absent // 50))
@@ -186,9 +191,11 @@ def _print(options: argparse.Namespace, summary: LedgerSummary) -> None:
         "leaked after the decision": summary.leaks["decision"],
         "leaked after the abort": summary.leaks["abort"],
         "next reply's TTFA at the ear": summary.next_ttfa_ms,
+        "caller's end -> next reply at the ear": summary.response_ms,
         "codec frames wasted": summary.frames_wasted,
         "heard-text error, words": summary.heard_text_error,
         "neighbours' underruns": summary.neighbour_underruns,
+        "neighbours' worst gap": summary.neighbour_gap_ms,
     }
     stages += [(name, *_columns(found)) for name, found in extra.items() if found.n]
     print(table(("ms where nothing else is said", "n", "p50", "p95", "worst"), stages), end="\n\n")

@@ -14,7 +14,7 @@ from evals.clips import RATE, Wave, clip
 from evals.events import EventRecord
 from evals.metrics_audio import onset_ms, silence_ms
 from evals.peers.base import Peer
-from evals.player import Player
+from evals.player import FRAME_S, Player
 from evals.reactions import EnergyReaction, Reaction
 from evals.scenario import EventPlan
 from evals.texts import llm_pace, text_of_words
@@ -25,6 +25,8 @@ BEFORE_S = 0.4
 """From the end of the caller's turn to the reply, besides the endpoint."""
 WATCHED_S = 2.3
 """How long after the onset the ear is watched at least: a little more than the window of a missed interruption."""
+RESTORE_S = 3.0
+"""How much longer a reply that is still paused or turned down then may take to come back."""
 
 AgentMaker = Callable[[Peer, Player, Reaction], Agent]
 
@@ -128,7 +130,7 @@ async def _speak_over(call: Call, plan: EventPlan, turn: Turn, sound: Wave, numb
     await call.mouth.quiet()
     await asyncio.sleep(ENDPOINT_S)
     if scenario.expect == "absent":
-        await _watch(event, turn)
+        await _watch(call, event, turn)
     else:
         await _next_reply(call, event, turn, is_last=number + 1 == scenario.times)
     return event
@@ -163,9 +165,12 @@ def _make_sound(call: Call, plan: EventPlan, sound: Wave) -> tuple[float, float,
     return start_s, onset_ms(sound, RATE) or 0.0, silence_ms(sound, RATE) or 1000 * len(sound) / RATE
 
 
-async def _watch(event: EventRecord, turn: Turn) -> None:
+async def _watch(call: Call, event: EventRecord, turn: Turn) -> None:
     """Nothing should happen: listen for long enough to see that it does not, or until the reply is over."""
-    await _by(turn.anchor("over"), event.onset_s + WATCHED_S)
+    now, until_s = asyncio.get_running_loop().time, event.onset_s + WATCHED_S
+    over = await _by(turn.anchor("over"), until_s)
+    while not over and call.player.holds and now() < until_s + RESTORE_S:
+        over = await _by(turn.anchor("over"), now() + FRAME_S)
 
 
 async def _next_reply(call: Call, event: EventRecord, turn: Turn, *, is_last: bool) -> None:

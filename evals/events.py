@@ -35,8 +35,14 @@ class EarTrack:
     frames: list[EarFrame] = field(default_factory=list)
     underruns_s: list[float] = field(default_factory=list)
     """Moments at which the player had nothing to play in the middle of a reply."""
+    held_s: list[float] | None = None
+    """Frames that a reply was held back from, or that were turned down; None: this ear cannot tell (a real line)."""
     late_frames: int = 0
     """Frames that were silent because the player itself was late: this machine's doing, not the peer's."""
+
+    @property
+    def frame_samples(self) -> int:
+        return self.sample_rate * FRAME_MS // 1000
 
     def at_s(self, index: int) -> float:
         """When a frame begins to sound."""
@@ -100,6 +106,7 @@ class EventRecord:
         expect: "yield" or "absent".
         reply: The reply that was spoken over; `next_reply` the one after it, when there was one.
         transport_ms: Audio the agent's transport may hold.
+        neighbour_underruns: Stand-stills of other calls shortly after the abort; `neighbour_gap_ms` the longest of them.
     """
 
     key: str
@@ -115,6 +122,7 @@ class EventRecord:
     next_reply: ReplyTrace | None = None
     paused_by_driver: bool = False
     neighbour_underruns: int | None = None
+    neighbour_gap_ms: float | None = None
     mouth: Samples | None = None
     mouth_rate: int = 16_000
     mouth_start_s: float = 0.0

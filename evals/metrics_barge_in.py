@@ -1,26 +1,37 @@
-"""One event of a call, judged: the ledger row, what was leaked, lost or stale, and findings by name. All pure.
+"""One event of a call, judged: the ledger row, its outcome, its penalty, and findings by name. All pure.
 
 Findings are names, so that a broken agent is caught by what is broken in it. Definitions: evals/README.md.
 """
 
 from __future__ import annotations
 
-import math
-from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from agent_tts.metrics import BargeInRow
-from evals.events import FRAME_MS, EarTrack, EventRecord, ReplyTrace
-from evals.metrics_audio import Span, audible_ms, audible_spans
+from evals.events import EventRecord
+from evals.metrics_audio import audible_ms
+from evals.metrics_ear import (
+    Heard,
+    first_sound_s,
+    held_from_s,
+    held_ms,
+    is_held_at_the_end,
+    media_faults,
+    other_replies,
+    stand_stills,
+)
 from evals.metrics_text import heard_text_error, lost_words
 
 WINDOW_MS = 2_000.0
 """A true interruption after which the agent is still audible this much later was missed."""
+STILL_MS = 300.0
+"""Sound of the reply within this after the window is the reply that goes on, also when it had been silent between."""
 LATE_MS = 200.0
 """Most that may lie between the decision and silence at the ear, besides what the transport holds."""
-EPISODE_GAP_FRAMES = 5
-TOLERANCE_MS = 2.0 * FRAME_MS
-MIN_STALE_MS = 5.0
+LATE_REPLY_MS = 1_000.0
+"""Most that may lie between asking for the next reply and its first sound; only a virtual clock gates it."""
+SILENT_MS = 1_000.0
+"""A reply of which so much reached the ear, and nothing audible, says nothing: no voice begins with such a silence."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,6 +41,9 @@ class EventResult:
     Attributes:
         outcome: yielded, missed, kept, ducked or stopped.
         penalty_ms: This event's part of the average penalty time.
+        dip_ms: How long a reply that should have gone on was quieter or held back at the ear.
+        response_ms: End of the caller's sound -> first audible sample of the next reply.
+        underruns: Stand-stills of the reply that was spoken over; `next_underruns` of the one after it.
         findings: Names of what was wrong; empty when nothing was.
     """
 
@@ -41,13 +55,16 @@ class EventResult:
     row: BargeInRow
     penalty_ms: float
     dip_ms: float
+    response_ms: float | None
     leaked_words: int
     lost_words: int
     lost_ms: float
     repeated_ms: float
     heard_text_error: int | None
     underruns: int
+    next_underruns: int
     neighbour_underruns: int | None
+    neighbour_gap_ms: float | None
     findings: tuple[str, ...] = field(default=())
 
     @property
@@ -57,15 +74,13 @@ class EventResult:
 
 def judge(event: EventRecord) -> EventResult:
     """All figures of one event."""
-    heard = _Heard(event)
+    heard, reply = Heard(event), event.reply
     outcome = _outcome(event, heard)
     dip_ms = _dip_ms(event)
-    lost = len(lost_words(event.reply.text, heard.words)) if event.reply.words else 0
-    claimed = event.reply.claimed
-    error = None if claimed is None or not event.reply.words else heard_text_error(claimed, heard.words)
-    lost_ms, repeated_ms = media_faults(event.ear, event.reply)
     row = _row(event, heard, outcome)
-    return EventResult(
+    unknown = reply.claimed is None or not reply.words
+    lost_ms, repeated_ms = media_faults(event.ear, reply)
+    result = EventResult(
         key=event.key,
         scenario=event.scenario,
         kind=event.kind,
@@ -74,82 +89,53 @@ def judge(event: EventRecord) -> EventResult:
         row=row,
         penalty_ms=_penalty_ms(event, outcome, row, dip_ms),
         dip_ms=dip_ms,
+        response_ms=_since_ms(event.caller_end_s, row.next_audio_s),
         leaked_words=heard.leaked_words,
-        lost_words=lost,
+        lost_words=len(lost_words(reply.text, heard.words, whole=reply.completed)) if reply.words else 0,
         lost_ms=lost_ms,
         repeated_ms=repeated_ms,
-        heard_text_error=error,
+        heard_text_error=None if unknown else heard_text_error(reply.claimed or "", heard.words),
         underruns=heard.underruns,
+        next_underruns=_next_underruns(event),
         neighbour_underruns=event.neighbour_underruns,
-        findings=_findings(event, heard, outcome, row, lost, error, (lost_ms, repeated_ms)),
+        neighbour_gap_ms=event.neighbour_gap_ms,
     )
+    return replace(result, findings=_findings(event, heard, result))
 
 
-def media_faults(ear: EarTrack, reply: ReplyTrace) -> tuple[float, float]:
-    """Media time that the ear skipped inside what it heard of a reply, and that it heard twice, ms."""
-    expected, lost, repeated = 0, 0, 0
-    for frame in ear.frames:
-        if frame.reply_id != reply.reply_id:
-            continue
-        lost += max(0, frame.media_start - expected)
-        repeated += max(0, expected - frame.media_start)
-        expected = max(expected, frame.media_start + len(frame.pcm))
-    return 1000 * lost / ear.sample_rate, 1000 * repeated / ear.sample_rate
-
-
-class _Heard:
-    """What the ear recorded of the reply that was spoken over, on the loop's clock."""
-
-    def __init__(self, event: EventRecord) -> None:
-        ear, reply = event.ear, event.reply
-        self.reference_s = event.moments.decision_s or event.onset_s
-        self.spans = _spans_s(ear, reply.reply_id)
-        indexes = [index for index, frame in enumerate(ear.frames) if frame.reply_id == reply.reply_id]
-        ended_s = ear.at_s(len(ear.frames))
-        self.leak_end_s = ended_s if reply.abort_s is None else self._end_of_leak(ear, indexes)
-        self.sounding = [span for span in self.spans if span.start_ms < 1000 * self.leak_end_s]
-        self.silence_s = max((min(span.end_ms / 1000, self.leak_end_s) for span in self.sounding), default=None)
-        stale = audible_ms(self.spans, start_ms=1000 * self.leak_end_s) if event.reply.abort_s is not None else 0.0
-        self.stale_ms = stale if stale >= MIN_STALE_MS else 0.0
-        self.underruns = sum(moment < self.leak_end_s for moment in ear.underruns_s)
-        heard = [(ear.at_s(index), ear.frames[index].media_start) for index in indexes]
-        played = {start // _frame_samples(ear) for _, start in heard}
-        self.words = [word.text for word in reply.words if _covered(word.start_ms, word.end_ms, played)]
-        begun = {start // _frame_samples(ear): at_s for at_s, start in reversed(heard)}
-        self.leaked_words = sum(
-            begun.get(int(word.start_ms // FRAME_MS), -1.0) > self.reference_s for word in reply.words
-        )
-
-    def audible_after_ms(self, moment_s: float | None) -> float | None:
-        if moment_s is None:
-            return None
-        return audible_ms(self.spans, start_ms=1000 * moment_s, end_ms=1000 * self.leak_end_s)
-
-    def _end_of_leak(self, ear: EarTrack, indexes: list[int]) -> float:
-        """End of the run of this reply's frames that was under way at the decision; later ones are stale."""
-        limit_s = self.reference_s + TOLERANCE_MS / 1000
-        before = [index for index in indexes if ear.at_s(index) <= limit_s]
-        if not before:
-            return self.reference_s
-        last = before[-1]
-        if ear.at_s(last + EPISODE_GAP_FRAMES) < self.reference_s:
-            return ear.at_s(last + 1)
-        for index in indexes:
-            if last < index <= last + EPISODE_GAP_FRAMES:
-                last = index
-        return ear.at_s(last + 1)
-
-
-def _outcome(event: EventRecord, heard: _Heard) -> str:
-    if event.expect == "yield":
-        limit_ms = 1000 * event.onset_s + WINDOW_MS
-        return "missed" if audible_ms(heard.sounding, start_ms=limit_ms) else "yielded"
-    if event.reply.abort_s is not None:
+def _outcome(event: EventRecord, heard: Heard) -> str:
+    if _stopped_before(event):
         return "stopped"
-    return "ducked" if event.moments.dip_s is not None else "kept"
+    if event.expect == "yield":
+        limit_s = event.onset_s + WINDOW_MS / 1000
+        goes_on = bool(audible_ms(heard.sounding, start_ms=1000 * limit_s))
+        goes_on |= heard.audible_between(limit_s, limit_s + STILL_MS / 1000)
+        return "missed" if goes_on or (heard.cut_off and heard.ended_s < limit_s) else "yielded"
+    if event.reply.abort_s is not None or _never_restored(event):
+        return "stopped"
+    held = held_ms(event.ear, event.onset_s)
+    dipped = event.moments.dip_s is not None if held is None else held > 0
+    return "ducked" if dipped else "kept"
+
+
+def _stopped_before(event: EventRecord) -> bool:
+    """The agent ended the reply before the caller made a sound: it took something else for one."""
+    return event.reply.abort_s is not None and event.reply.abort_s < event.onset_s
+
+
+def _never_restored(event: EventRecord) -> bool:
+    """A reply that should have gone on was paused or turned down, and still was when the watching ended."""
+    over = event.reply.abort_s is not None or event.reply.completed
+    return event.expect == "absent" and not over and is_held_at_the_end(event.ear)
 
 
 def _dip_ms(event: EventRecord) -> float:
+    """By the ear; where that cannot tell (a real line), from what the agent did and what was measured of it."""
+    if event.expect != "absent":
+        return 0.0
+    held = held_ms(event.ear, event.onset_s)
+    if held is not None:
+        return held
     dip_s, restored_s = event.moments.dip_s, event.moments.restored_s
     return 0.0 if dip_s is None or restored_s is None else 1000 * (restored_s - dip_s)
 
@@ -162,33 +148,32 @@ def _penalty_ms(event: EventRecord, outcome: str, row: BargeInRow, dip_ms: float
     return min(max(0.0, row.since_onset_ms("silence_s") or 0.0), WINDOW_MS)
 
 
-def _row(event: EventRecord, heard: _Heard, outcome: str) -> BargeInRow:
+def _row(event: EventRecord, heard: Heard, outcome: str) -> BargeInRow:
     reply, moments, facts = event.reply, event.moments, event.reply.facts
     silence_s = heard.silence_s
     if outcome != "yielded" or silence_s is None or silence_s < event.onset_s:
         silence_s = None
-    next_audio_s = _first_audio_s(event.ear, event.next_reply)
+    next_audio_s = first_sound_s(event.ear, event.next_reply)
     ordered = next_audio_s is not None and (silence_s is None or next_audio_s >= silence_s)
     moments_s = {"onset_s": event.onset_s, "decision_s": moments.decision_s, "abort_s": reply.abort_s}
     leaked = {name: value for name, at_s in moments_s.items() if (value := heard.audible_after_ms(at_s)) is not None}
-    heard_ms = sum(len(f.pcm) for f in event.ear.frames if f.reply_id == reply.reply_id) * 1000 / event.ear.sample_rate
     return BargeInRow(
         utterance_id=reply.reply_id,
         kind=event.kind,
         onset_s=event.onset_s,
         suspicion_s=_not_before(moments.suspicion_s, event.onset_s),
-        duck_s=_not_before(moments.dip_s, event.onset_s),
+        duck_s=_duck_s(event),
         vad_s=_not_before(moments.vad_s, event.onset_s),
         decision_s=_not_before(moments.decision_s, event.onset_s),
         abort_s=_not_before(reply.abort_s, event.onset_s),
-        released_s=reply.released_s if reply.abort_s is not None else None,
+        released_s=_not_before(reply.released_s, event.onset_s) if reply.abort_s is not None else None,
         last_frame_s=reply.last_frame_s,
         cleared_s=moments.cleared_s,
         silence_s=silence_s,
         next_audio_s=next_audio_s if ordered else None,
         generated_ms=facts.get("generated_ms"),
         delivered_ms=facts.get("delivered_ms"),
-        heard_ms=heard_ms,
+        heard_ms=1000 * heard.num_frames * event.ear.frame_samples / event.ear.sample_rate,
         frames_wasted=int(facts.get("frames_wasted") or 0),
         stale_frames=reply.stale_frames,
         stale_ms=heard.stale_ms,
@@ -197,59 +182,44 @@ def _row(event: EventRecord, heard: _Heard, outcome: str) -> BargeInRow:
     )
 
 
-def _findings(
-    event: EventRecord,
-    heard: _Heard,
-    outcome: str,
-    row: BargeInRow,
-    lost: int,
-    text_error: int | None,
-    media: tuple[float, float],
-) -> tuple[str, ...]:
-    decision_s, silence_s = event.moments.decision_s, row.silence_s
-    slow = (
-        decision_s is not None
-        and silence_s is not None
-        and 1000 * (silence_s - decision_s) > LATE_MS + event.transport_ms
-    )
+def _duck_s(event: EventRecord) -> float | None:
+    """When the reply was quieter at the ear, not when the agent asked for it."""
+    dip_s = _not_before(event.moments.dip_s, event.onset_s)
+    return dip_s if dip_s is None or event.ear.held_s is None else held_from_s(event.ear, dip_s)
+
+
+def _findings(event: EventRecord, heard: Heard, result: EventResult) -> tuple[str, ...]:
+    row, reply, following, instrumented = result.row, event.reply, event.next_reply, event.ear.held_s is not None
+    stop_ms = _since_ms(event.moments.decision_s, row.silence_s)
+    silent_ms = 0.0 if heard.spans or row.heard_ms is None else row.heard_ms
+    heard_next_s = first_sound_s(event.ear, following)
+    waited_ms = _since_ms(following.asked_s, heard_next_s) if following is not None else None
     found = {
-        "missed_interruption": outcome == "missed",
-        "late_stop": slow and outcome == "yielded",
-        "false_stop": outcome == "stopped",
-        "stale_frames": event.reply.stale_frames > 0,
+        "missed_interruption": result.outcome == "missed",
+        "late_stop": stop_ms is not None and stop_ms > LATE_MS + event.transport_ms,
+        "false_stop": result.outcome == "stopped",
+        "never_restored": _never_restored(event),
+        "stale_frames": reply.stale_frames > 0,
         "stale_audio": heard.stale_ms > 0,
-        "lost_word": lost > 0,
-        "lost_audio": media[0] > 0,
-        "repeated_audio": media[1] > 0,
-        "heard_text_wrong": text_error is not None and text_error > 1,
+        "lost_word": result.lost_words > 0,
+        "lost_audio": result.lost_ms > 0,
+        "repeated_audio": result.repeated_ms > 0,
+        "heard_text_wrong": bool(result.heard_text_error),
+        "silent_reply": silent_ms >= SILENT_MS,
+        "unasked_reply": instrumented and event.expect == "absent" and bool(other_replies(event.ear, reply)),
         "underrun": heard.underruns > 0,
-        "not_released": event.reply.abort_s is not None and event.reply.released_s is None,
-        "no_next_reply": event.next_reply is not None and _first_audio_s(event.ear, event.next_reply) is None,
-        "failed_reply": event.reply.error is not None,
+        "next_reply_underrun": result.next_underruns > 0,
+        "not_released": reply.abort_s is not None and reply.released_s is None,
+        "no_next_reply": following is not None and heard_next_s is None,
+        "late_reply": waited_ms is not None and waited_ms > LATE_REPLY_MS,
+        "failed_reply": reply.error is not None or (following is not None and following.error is not None),
     }
     return tuple(name for name, wrong in found.items() if wrong)
 
 
-def _first_audio_s(ear: EarTrack, reply: ReplyTrace | None) -> float | None:
-    spans = _spans_s(ear, reply.reply_id) if reply is not None and reply.reply_id else []
-    return spans[0].start_ms / 1000 if spans else None
-
-
-def _spans_s(ear: EarTrack, reply_id: str) -> list[Span]:
-    """Audible spans of one reply in ms of the loop's clock."""
-    offset_ms = 1000 * ear.begin_s
-    spans = audible_spans(ear.of_reply(reply_id), ear.sample_rate)
-    return [Span(offset_ms + span.start_ms, offset_ms + span.end_ms) for span in spans]
-
-
-def _covered(start_ms: float, end_ms: float, played: set[int]) -> bool:
-    """Whether every frame was heard that holds a part of the word."""
-    frames: Sequence[int] = range(int(start_ms // FRAME_MS), math.ceil(end_ms / FRAME_MS - 1e-6))
-    return bool(frames) and all(frame in played for frame in frames)
-
-
-def _frame_samples(ear: EarTrack) -> int:
-    return ear.sample_rate * FRAME_MS // 1000
+def _next_underruns(event: EventRecord) -> int:
+    begin_s = first_sound_s(event.ear, event.next_reply)
+    return 0 if begin_s is None else len(stand_stills(event.ear.underruns_s, begin_s))
 
 
 def _not_before(moment_s: float | None, onset_s: float) -> float | None:

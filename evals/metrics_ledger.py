@@ -37,6 +37,7 @@ class LedgerSummary:
         yield_rate: True interruptions that stopped the agent in time / all of them.
         selectivity: Events that should not stop it and did not / all of them.
         penalty_ms: Average penalty time, the one trade-off number, with its interval.
+        response_ms: End of the caller's sound -> the next reply at the ear.
     """
 
     n: int
@@ -49,10 +50,12 @@ class LedgerSummary:
     selectivity: float | None
     penalty_ms: Interval | None
     next_ttfa_ms: Spread
+    response_ms: Spread
     frames_wasted: Spread
     leaked_words: Spread
     heard_text_error: Spread
     neighbour_underruns: Spread
+    neighbour_gap_ms: Spread
     findings: dict[str, int]
 
     def as_dict(self) -> dict[str, Any]:
@@ -75,6 +78,7 @@ def summarise(results: Sequence[EventResult]) -> LedgerSummary:
         selectivity=_share(absent),
         penalty_ms=bootstrap([item.penalty_ms for item in results]),
         next_ttfa_ms=spread([row.next_ttfa_ms for row in rows]),
+        response_ms=spread([item.response_ms for item in yielding]),
         # A peer that does not say what it handed over (a server) wastes an unknown number, not none.
         frames_wasted=spread(
             [float(r.frames_wasted) for r in rows if r.abort_s is not None and r.delivered_ms is not None]
@@ -82,6 +86,7 @@ def summarise(results: Sequence[EventResult]) -> LedgerSummary:
         leaked_words=spread([float(item.leaked_words) for item in yielding]),
         heard_text_error=spread([None if (e := item.heard_text_error) is None else float(e) for item in results]),
         neighbour_underruns=spread([None if (u := item.neighbour_underruns) is None else float(u) for item in results]),
+        neighbour_gap_ms=spread([item.neighbour_gap_ms for item in results]),
         findings=dict(Counter(name for item in results for name in item.findings)),
     )
 

@@ -6,8 +6,6 @@ import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-SEARCHED = 12
-"""How many words more or fewer than were heard the spoken part of the text may have."""
 _WORD = re.compile(r"[^\W_]+(?:['’][^\W_]+)*")
 
 
@@ -55,15 +53,27 @@ def heard_text_error(claimed: str, heard: Sequence[str]) -> int:
     return edits([word for item in heard for word in words_of(item)], words_of(claimed)).errors
 
 
-def lost_words(text: str, heard: Sequence[str]) -> list[str]:
-    """Words of the text that were skipped: not spoken although a later word was."""
+def lost_words(text: str, heard: Sequence[str], *, whole: bool = False) -> list[str]:
+    """Words of the text that were skipped: not spoken although a later word was.
+
+    Args:
+        whole: The reply was spoken to its end, so that what is missing there was skipped too.
+    """
     wanted, spoken = words_of(text), [word for item in heard for word in words_of(item)]
-    if not spoken:
-        return []
-    # The prefix of the text that explains what was heard with the fewest edits; shorter ones win ties.
-    first, last = max(0, len(spoken) - SEARCHED), min(len(wanted), len(spoken) + SEARCHED)
-    best = min(range(min(first, last), last + 1), key=lambda length: edits(wanted[:length], spoken).errors)
-    return _missing(wanted[:best], spoken)
+    # The shortest part of the text that explains as many of the spoken words as all of it does, in their order.
+    explained = _explained(wanted, spoken)
+    return _missing(wanted if whole else wanted[: explained.index(explained[-1])], spoken)
+
+
+def _explained(wanted: list[str], spoken: list[str]) -> list[int]:
+    """Length of a longest common subsequence of the spoken words and the first 0, 1, 2, ... wanted ones."""
+    found, row = [0], [0] * (len(spoken) + 1)
+    for word in wanted:
+        before, row = row, [0]
+        for column, got in enumerate(spoken, start=1):
+            row.append(before[column - 1] + 1 if word == got else max(before[column], row[-1]))
+        found.append(row[-1])
+    return found
 
 
 def _missing(wanted: list[str], spoken: list[str]) -> list[str]:

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import asyncio
 from collections import deque
+from collections.abc import Sequence
 
 import numpy as np
 
@@ -35,20 +36,27 @@ class Player:
         self._limit = max(1, round(transport_ms / FRAME_MS))
         self._queue: deque[EarFrame] = deque()
         self._room = asyncio.Event()
+        self._turn = asyncio.Lock()
         self._played: dict[str, int] = {}
         self._in_reply: str | None = None
         self._ended: set[str] = set()
         self._silence = np.zeros(self.frame_samples, np.int16)
         # The first tick sounds one frame from now: the output's own delay.
-        self.ear = EarTrack(sample_rate, asyncio.get_running_loop().time() + FRAME_S)
+        self._held_s: list[float] = []
+        self.ear = EarTrack(sample_rate, asyncio.get_running_loop().time() + FRAME_S, held_s=self._held_s)
         self._task = asyncio.create_task(self._play())
 
     async def put(self, frame: EarFrame) -> None:
-        """Queue a frame; waits while the queue is full."""
-        while len(self._queue) >= self._limit:
-            self._room.clear()
-            await self._room.wait()
-        self._queue.append(frame)
+        """Queue a frame; waits while the queue is full, and whoever waits first is first."""
+        async with self._turn:
+            while len(self._queue) >= self._limit:
+                self._room.clear()
+                await self._room.wait()
+            self._queue.append(frame)
+
+    def put_back(self, frames: Sequence[EarFrame]) -> None:
+        """Play these before what waits."""
+        self._queue.extendleft(reversed(frames))
 
     def clear(self) -> None:
         """Drop everything that waits."""
@@ -71,6 +79,11 @@ class Player:
         while self._queue:
             self._room.clear()
             await self._room.wait()
+
+    @property
+    def holds(self) -> bool:
+        """What it plays is paused or turned down."""
+        return self.paused or self.gain != 1.0
 
     def recent(self, delay_frames: int) -> EarFrame | None:
         """What sounded a little while ago: what a microphone near the loudspeaker hears."""
@@ -97,9 +110,12 @@ class Player:
             self.ear.frames.append(self._next())
 
     def _next(self) -> EarFrame:
+        at_s = self.ear.at_s(len(self.ear.frames))
+        if self.holds and (self._in_reply is not None or self._queue):
+            self._held_s.append(at_s)
         if self.paused or not self._queue:
             if self._in_reply is not None and not self.paused:
-                self.ear.underruns_s.append(self.ear.at_s(len(self.ear.frames)))
+                self.ear.underruns_s.append(at_s)
             return EarFrame(None, 0, self._silence)
         frame = self._queue.popleft()
         self._room.set()

@@ -2,53 +2,19 @@
 
 import asyncio
 import time
-from collections.abc import Callable
 
 import numpy as np
 import pytest
 
 from evals import broken, virtual_time
-from evals.agent import Agent
 from evals.call import CallSetting, run_event
 from evals.events import EarFrame
-from evals.metrics_barge_in import EventResult, judge
+from evals.metrics_barge_in import judge
 from evals.peers.tone import WORD_MS, TonePeer
 from evals.player import Player
-from evals.reactions import EnergyReaction, NeverReaction, Reaction, Signal
+from evals.reactions import NeverReaction
 from evals.scenario import EventPlan, Scenario
-
-
-def event(
-    agent: Callable[..., Agent] = Agent,
-    *,
-    peer: TonePeer | None = None,
-    reaction: Callable[[], Reaction] = EnergyReaction,
-    clip: str = "voiced",
-    delay_ms: float = 810,
-    **scenario: object,
-) -> EventResult:
-    """Run one event against the tone and judge it."""
-    values = {"name": "test", "kind": "interruption", "expect": "yield", "clip_ms": 700.0} | scenario
-    plan = EventPlan(Scenario(**values), delay_ms, clip, 0)
-    setting = CallSetting(make_agent=agent, make_reaction=reaction)
-    return judge(virtual_time.run(run_event(peer or TonePeer(), plan, setting, 1))[0])
-
-
-class DipsFirst:
-    """Dips at the first loud frame, and after 200 ms of sound decides: `commit` says what."""
-
-    name = "dips"
-
-    def __init__(self, *, commit: bool) -> None:
-        self._commit, self._heard, self._dipped = commit, 0, False
-
-    def hear(self, samples, at_s, *, agent_speaks):
-        if abs(samples).max() < 0.02 or not agent_speaks:
-            return []
-        self._heard += 1
-        if self._heard == 1:
-            return [Signal.DIP]
-        return [] if self._heard != 10 else [Signal.INTERRUPT if self._commit else Signal.RESTORE]
+from tests.talk_over import DipsFirst, event
 
 
 # -- a sound agent ----------------------------------------------------------------------------------------------------
@@ -168,7 +134,8 @@ def test_a_dip_that_was_restored_costs_its_length_and_no_sample():
     assert result.outcome == "ducked"
     assert result.findings == ()
     assert (result.lost_ms, result.repeated_ms) == (0, 0)
-    assert result.dip_ms == result.penalty_ms == pytest.approx(180, abs=1)
+    # 180 ms lie between the agent's calls; at the ear whole frames are missing.
+    assert result.dip_ms == result.penalty_ms == pytest.approx(180, abs=20)
 
 
 def test_a_pause_that_loses_audio_is_caught():
