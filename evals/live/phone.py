@@ -47,7 +47,7 @@ class Phone:
     async def say(self, pcm: Pcm) -> None:
         """Speak a clip (int16, RATE) to its end. CallEndedError when the other end hangs up before that."""
         assert self.call is not None, "nobody was called yet"
-        frames, payloads = await asyncio.to_thread(_cut, pcm)
+        frames, payloads = await asyncio.to_thread(in_packets, pcm)
         self._silent.clear()
         first = len(self._spoken)
         self._spoken += frames
@@ -100,7 +100,7 @@ async def phone_call(peer: tuple[str, int], number: str) -> AsyncIterator[Phone]
         await asyncio.to_thread(phone.media.close)
 
 
-def _cut(pcm: Pcm) -> tuple[list[Pcm], list[bytes]]:
+def in_packets(pcm: Pcm) -> tuple[list[Pcm], list[bytes]]:
     """A clip in packets: as it was, and as the line carries it."""
     padded = np.pad(pcm, (0, -len(pcm) % FRAME))
     narrow = soxr.resample(padded.astype(np.float64), RATE, PHONE_RATE)

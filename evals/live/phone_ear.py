@@ -44,7 +44,7 @@ def play(packets: Sequence[Packet]) -> Played:
     """Play packets in the order in which they came."""
     played, sequences, media = Played(received=len(packets)), _Unwrapped(16), _Unwrapped(32)
     lags: deque[float] = deque(maxlen=MEMORY)
-    offset_s, silent, late, newest = 0.0, 0, 0, -1
+    offset_s, sounded_s, silent, late, newest = 0.0, -np.inf, 0, 0, -1
     seen: set[int] = set()
     for packet in packets:
         sequence = sequences.of(packet.sequence)
@@ -55,9 +55,10 @@ def play(packets: Sequence[Packet]) -> Played:
         frame = Frame(packet.at_s, at_line_rate(decode(packet.payload)))
         silent = 0 if frame.loud else silent + 1
         if not seen or (in_order and late >= RESTART):
-            offset_s, late = lags[-1] + BUFFER_S, 0
+            lags, late = deque([lags[-1]], MEMORY), 0
+            offset_s = lags[-1] + BUFFER_S
         elif in_order and silent > QUIET:
-            offset_s = max(min(lags) + BUFFER_S, played.frames[-1].at_s + PACKET_S - media_s)
+            offset_s = max(min(lags) + BUFFER_S, sounded_s - media_s)  # what has been heard stays where it was
         newest = max(newest, sequence)
         seen.add(sequence)
         if packet.at_s > media_s + offset_s:
@@ -65,6 +66,7 @@ def play(packets: Sequence[Packet]) -> Played:
             continue
         late = 0
         played.frames.append(Frame(media_s + offset_s, frame.pcm))
+        sounded_s = max(sounded_s, media_s + offset_s + PACKET_S) if frame.loud else sounded_s
     played.lost = max(seen) - min(seen) + 1 - len(seen) if seen else 0
     return played
 
