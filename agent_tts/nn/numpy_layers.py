@@ -30,7 +30,7 @@ class Affine:
         out: Array = np.dot(x.reshape(-1, x.shape[-1]), self.weight)
         if self.bias is not None:
             out += self.bias
-        return out.reshape(*x.shape[:-1], -1)
+        return out.reshape(*x.shape[:-1], self.weight.shape[1])
 
 
 def affine(linear: nn.Linear) -> Affine:

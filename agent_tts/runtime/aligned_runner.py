@@ -8,7 +8,7 @@ segments of an utterance there is a short pause.
 from __future__ import annotations
 
 from collections.abc import Hashable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
@@ -23,6 +23,7 @@ from agent_tts.models.aligned import AlignedDualAR
 from agent_tts.models.aligned_checkpoint import load_aligned
 from agent_tts.models.aligned_decoder import AlignedDecoder, Codes
 from agent_tts.models.numpy_sampling import Array, draw_rows
+from agent_tts.models.numpy_text import GrowingText, NumpyTextEncoder
 from agent_tts.models.stepper import Stepper
 from agent_tts.nn.threads import use_threads
 from agent_tts.runtime.aligned_text import AlignedText, AlignedWork
@@ -44,9 +45,7 @@ class _Slot:
 
     noise: np.random.Generator
     sampling: tuple[float, float, float, float, float]  # see _sampling()
-    ids: list[int] = field(default_factory=list)
-    text: Array | None = None  # [tokens, slow dim]
-    closed: bool = False
+    text: GrowingText
     pointer: int = 0
     progress: int = 0
     previous: Codes | None = None  # [codebooks], None before a segment's first frame
@@ -72,6 +71,7 @@ class AlignedRunner:
         self.sample_rate = model.config.sample_rate
         self.frame_samples = model.config.frame_samples
         self._model, self._decoder = model.eval(), AlignedDecoder(model)
+        self._text = NumpyTextEncoder(model.text)
         self._codec = SourceFilterStepper(decoder.eval())
         self._nothing: Codes = model.start_codes(1)[0].numpy()
         self._window = slow.window
@@ -96,6 +96,7 @@ class AlignedRunner:
     @torch.inference_mode()
     def run(self, plan: StepPlan) -> StepResult:
         slots = [self._feed(row) for row in plan.rows]
+        self._read(plan.rows, slots)
         advance, codes = self._sample(slots, self._slow(plan.rows, slots))
         pcm = self._codec.step(codes, self._codec_state, np.array([row.slot for row in plan.rows]))
         rows = zip(plan.rows, slots, advance.tolist(), codes, pcm, strict=True)
@@ -117,27 +118,32 @@ class AlignedRunner:
     # -- before the model ---------------------------------------------------------------------------------------------
 
     def _feed(self, row: Row) -> _Slot:
-        """Take in what is new for a row: its slot, its segment, its tokens."""
+        """Take in what is new for a row: its slot, its segment."""
         work: AlignedWork = row.work.payload
         if row.opens:
             seed = np.random.Philox(row.seed)
-            self._slots[row.slot] = _Slot(np.random.Generator(seed), _sampling(row.sampling, self._recommended))
+            sampling = _sampling(row.sampling, self._recommended)
+            self._slots[row.slot] = _Slot(np.random.Generator(seed), sampling, self._text.begin())
         slot = self._slots[row.slot]
         if work.begins_segment:
-            slot.ids, slot.text, slot.previous = [], None, None
+            slot.text, slot.previous = self._text.begin(), None
             slot.pointer = slot.progress = 0
             slot.skip = self._codec.delay_samples
             slot.pause = self.sample_rate * PAUSE_MS // 1000 if work.follows_segment else 0
-        if work.tokens:
-            slot.ids.extend(work.tokens)
-            slot.text = self._model.encode_text(torch.tensor([slot.ids]))[0].numpy()
-        slot.closed = work.closed
         return slot
+
+    def _read(self, rows: Sequence[Row], slots: Sequence[_Slot]) -> None:
+        """Encode what has been said anew: tokens, or that there are no more."""
+        works: list[AlignedWork] = [row.work.payload for row in rows]
+        grown = [(slot.text, work.tokens, work.closed) for slot, work in zip(slots, works, strict=True)]
+        grown = [(text, tokens, closed) for text, tokens, closed in grown if tokens or closed != text.closed]
+        if grown:
+            self._text.extend(*zip(*grown, strict=True))
 
     def _slow(self, rows: Sequence[Row], slots: Sequence[_Slot]) -> Array:
         """[rows, slow dim]"""
         previous = np.stack([self._nothing if slot.previous is None else slot.previous for slot in slots])
-        text = np.stack([_encoded(slot)[slot.pointer] for slot in slots])
+        text = np.stack([slot.text.vectors[slot.pointer] for slot in slots])
         progress = np.array([slot.progress for slot in slots])
         view = self._pool.view(
             [row.pages for row in rows], [row.num_past for row in rows], [1] * len(rows), window=self._window
@@ -181,7 +187,7 @@ class AlignedRunner:
         slot.previous = codes
         slot.pointer += advance
         slot.progress = 0 if advance else slot.progress + 1
-        done = slot.closed and slot.pointer >= len(slot.ids)
+        done = slot.text.closed and slot.pointer >= slot.text.num_tokens
         parts = [np.zeros(slot.pause, np.float32), pcm[slot.skip :]]
         slot.pause = slot.skip = 0
         if done:
@@ -189,11 +195,6 @@ class AlignedRunner:
             parts.append(self._codec.flush(self._codec_state, slot_ids)[0])
             self._codec_state.reset(slot_ids)
         return RowResult(row.request_id, np.concatenate(parts), tuple(codes.tolist()), slot.pointer, done)
-
-
-def _encoded(slot: _Slot) -> Array:
-    assert slot.text is not None, "a segment was stepped before it had a token"
-    return slot.text
 
 
 def _sampling(wanted: SamplingParams, otherwise: AlignedConfig) -> tuple[float, float, float, float, float]:
