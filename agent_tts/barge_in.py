@@ -2,7 +2,7 @@
 
            SUSPICION            NEAR
     PLAYING ───────▶ SUSPECTED ───────▶ OVERLAP ──▶ COMMITTED      TALKING, or words that are no backchannel
-       ▲   PAUSE         │ not near      │ quiet: it was short, or a backchannel
+       ▲   PAUSE         │ not near      │ quiet: it was short, or a backchannel; or nothing more was heard at all
        └──── RESUME ─────┴───────────────┘ ... and words that come late still commit
 
 A suspicion is allowed to be wrong: PAUSE loses no sample and RESUME goes on where it stopped. COMMIT can't be undone.
@@ -12,11 +12,11 @@ Adapters feed events with times of one clock and carry out what `handle()` retur
 
 from __future__ import annotations
 
-import re
 from dataclasses import dataclass
 from enum import Enum
 
 from agent_tts.audio.onset import Activity
+from agent_tts.backchannels import URGENT, is_backchannel, meaning
 from agent_tts.errors import ConfigError
 
 
@@ -66,28 +66,6 @@ class State(Enum):
     COMMITTED = "committed"
 
 
-BACKCHANNELS = frozenset(
-    "ah aha alright awesome cool exactly fine good gotcha great hm hmm hmmm huh interesting mhm mhmm mm mmhm mmm "
-    "mm-hm mm-hmm mhm-hm nice oh okay ok perfect really right sure true uh uh-huh uhhuh uh-uh um umm wow ya yah "
-    "yeah yep yes yup".split()
-)
-"""Words with which a listener says: go on."""
-
-BACKCHANNEL_PHRASES = re.compile(
-    r"\b(?:i see|i know|i understand|got it|of course|makes sense|that makes sense|no way|all right|thank you|thanks)\b"
-)
-"""The same in several words."""
-
-HUM = re.compile(r"(?:h?m+h?[ua]?)+|[aeu]h?-?h[ua]h?")
-"""What recognisers write for a hum, beside the spellings above: "mama", "mum", "hmma", "ah-huh", "eh-ha"."""
-
-URGENT = frozenset(
-    "actually but cancel enough excuse hang hello help hey hold no nope pause quiet repeat stop wait what why".split()
-)
-"""Each of these ends a reply by itself; any other word needs a second one beside it, as what recognisers make of a
-short "sure" or "mm-hm" is one word. Words of a guess that may be taken back count when the next guess has them too."""
-
-
 @dataclass(frozen=True, slots=True)
 class Policy:
     """How sure to be before a reply is cut.
@@ -96,6 +74,8 @@ class Policy:
         pause_on_suspicion: Pause at the first sign, before anything is sure.
         commit_at_once: Speech that is near ends the reply, whatever is said; so does a suspicion the VAD agrees with.
         confirm_within_ms: A suspicion that is not near by then was none.
+        undecided_ms: A caller who was near has neither talked on nor fallen silent for so long (has muted the
+            microphone, is gone, hums): the reply goes on.
         backchannel_ms: So much longer a caller may talk of whom words have been understood, but none that end a reply:
             backchannels, or guesses that the next one will settle.
         words_after_ms: Words that arrive so long after the speech still end the reply, unless they are a backchannel.
@@ -107,6 +87,7 @@ class Policy:
     pause_on_suspicion: bool = True
     commit_at_once: bool = False
     confirm_within_ms: float = 500.0
+    undecided_ms: float = 3000.0
     backchannel_ms: float = 1000.0
     words_after_ms: float = 3000.0
     onset_test: bool = True
@@ -129,17 +110,6 @@ def policy_of(preset: str) -> Policy | None:
     return PRESETS[preset]
 
 
-def is_backchannel(words: str) -> bool:
-    """Whether all that was said is of the kind that means: go on. Nothing at all counts too. English."""
-    return not _meant(words)
-
-
-def _meant(words: str) -> frozenset[str]:
-    """The words that are no backchannels."""
-    rest = BACKCHANNEL_PHRASES.sub(" ", " ".join(re.findall(r"[a-z']+(?:-[a-z]+)*", words.lower())))
-    return frozenset(word for word in rest.split() if word not in BACKCHANNELS and not HUM.fullmatch(word))
-
-
 class BargeIn:
     """The state of one conversation. Not thread-safe; `handle()` never waits."""
 
@@ -149,7 +119,9 @@ class BargeIn:
         self.suspicions = 0
         self.false_suspicions = 0
         self.wakes_at_s: float | None = None
-        """When a TICK could change something; None when only events can."""
+        """When a TICK could change something; None when only events can. Never None while the reply is paused."""
+        self._commits_then = False
+        """An overlap that lasts until then ends the reply; else the reply goes on."""
         self._suspected = False
         """The onset test hears something."""
         self._near = False
@@ -159,18 +131,30 @@ class BargeIn:
         """It, or some of it earlier over the same reply, was."""
         self._talked_over = False
         """What the VAD heard last began over this reply."""
+        self._outlasted = False
+        """It went on when the reply had ended."""
         self._words_came = False
         """Some of its words have been understood, and they were not enough to end the reply."""
         self._guessed: frozenset[str] = frozenset()
-        """Those of the last guess that are none."""
+        """Those words of the last guess that are no backchannels."""
         self._overlap_ended_s: float | None = None
         self._ignoring = False
         """A sound that lasted without being near is not suspected again before it has stopped."""
 
-    @property
-    def only_far(self) -> bool:
-        """What was said over this reply came from far away, as the onset test knows once it knows the caller."""
-        return self._talked_over and not self._heard_near
+    def is_no_turn(self, words: str, *, knows_caller: bool) -> bool:
+        """Whether these words are to be kept from the framework, which would answer them.
+
+        They were said over a reply that was not ended for them, and come from far away or are a backchannel. But a
+        "yeah" that lasts longer than the reply is an answer.
+
+        Args:
+            words: Told to handle() before.
+            knows_caller: The onset test has heard how loud the caller usually is; before, what is far is a guess.
+        """
+        if not self._talked_over or self.state is State.COMMITTED:
+            return False
+        far = knows_caller and not self._heard_near
+        return far or (not self._outlasted and is_backchannel(words))
 
     def handle(self, event: Event, at_s: float, words: str = "") -> Action | None:
         """What to do about an event."""
@@ -179,11 +163,12 @@ class BargeIn:
                 self._begin()
                 return None
             case Event.AGENT_STOPPED:
+                self._outlasted = self._vad_agrees
                 return self._enter(State.IDLE)
             case Event.SUSPICION:
                 return self._suspect(at_s)
             case Event.NEAR:
-                return self._confirm()
+                return self._confirm(at_s)
             case Event.TALKING:
                 return self._talking(at_s)
             case Event.SPEECH_STARTED:
@@ -201,10 +186,10 @@ class BargeIn:
         if self.state in (State.IDLE, State.COMMITTED):
             self._enter(State.PLAYING)
             self._overlap_ended_s = None
-            self._heard_near = self._talked_over = False
+            self._heard_near = self._talked_over = self._outlasted = False
 
     def _suspect(self, at_s: float) -> Action | None:
-        self._suspected, self._near, self._only_backchannels, self._guessed = True, False, False, frozenset()
+        self._suspected, self._near, self._guessed = True, False, frozenset()
         if self.state is State.PLAYING and self.policy.commit_at_once and self._vad_agrees:
             return self._enter(State.COMMITTED)
         if self.state is not State.PLAYING or self._ignoring or not self.policy.pause_on_suspicion:
@@ -213,12 +198,12 @@ class BargeIn:
         self._enter(State.SUSPECTED, at_s + self.policy.confirm_within_ms / 1000)
         return Action.PAUSE
 
-    def _confirm(self) -> Action | None:
+    def _confirm(self, at_s: float) -> Action | None:
         self._near = self._heard_near = True
         if self.state not in (State.PLAYING, State.SUSPECTED):
             return None
         paused = self.state is State.SUSPECTED
-        self._enter(State.OVERLAP)
+        self._enter(State.OVERLAP, at_s + self.policy.undecided_ms / 1000)
         if self.policy.commit_at_once:
             return self._enter(State.COMMITTED)
         return None if paused else Action.PAUSE
@@ -229,18 +214,18 @@ class BargeIn:
         if not self._words_came:
             return self._enter(State.COMMITTED)
         if self.state is State.OVERLAP:
-            self.wakes_at_s = at_s + self.policy.backchannel_ms / 1000
+            self._commit_in(self.policy.backchannel_ms, at_s)
         return None
 
     def _vad(self, at_s: float) -> Action | None:
         self._vad_agrees = True
-        self._talked_over = self.state not in (State.IDLE, State.COMMITTED)
+        self._talked_over, self._outlasted = self.state not in (State.IDLE, State.COMMITTED), False
+        self._words_came = False
         if self.policy.onset_test and not (self.policy.commit_at_once and self._suspected):
             return None
-        self._words_came = False
-        action = self._confirm()
+        action = self._confirm(at_s)
         if self.state is State.OVERLAP:
-            self.wakes_at_s = at_s + self.policy.commit_after_ms / 1000
+            self._commit_in(self.policy.commit_after_ms, at_s)
         return action
 
     def _quiet(self, event: Event, at_s: float) -> Action | None:
@@ -258,7 +243,7 @@ class BargeIn:
         late = self._overlap_ended_s is not None and at_s - self._overlap_ended_s <= self.policy.words_after_ms / 1000
         if self.state is not State.OVERLAP and not (self.state in (State.PLAYING, State.SUSPECTED) and late):
             return None
-        guessed, self._guessed = self._guessed, _meant(words)
+        guessed, self._guessed = self._guessed, meaning(words)
         self._words_came = self._words_came or bool(words.strip())
         sure = self._guessed if settled else self._guessed & guessed
         enough = sure & URGENT or (sure and len(self._guessed) > 1)
@@ -267,7 +252,7 @@ class BargeIn:
     def _tick(self, at_s: float) -> Action | None:
         if self.wakes_at_s is None or at_s < self.wakes_at_s:
             return None
-        if self.state is State.OVERLAP:
+        if self._commits_then:
             return self._enter(State.COMMITTED)
         self._ignoring = True
         return self._go_on(at_s)
@@ -282,7 +267,10 @@ class BargeIn:
         self._enter(State.PLAYING)
         return Action.RESUME
 
+    def _commit_in(self, ms: float, at_s: float) -> None:
+        self.wakes_at_s, self._commits_then = at_s + ms / 1000, True
+
     def _enter(self, state: State, wakes_at_s: float | None = None) -> Action | None:
         """Go to a state; what that means for the reply. PLAYING and IDLE say nothing: their callers know."""
-        self.state, self.wakes_at_s = state, wakes_at_s
+        self.state, self.wakes_at_s, self._commits_then = state, wakes_at_s, False
         return Action.COMMIT if state is State.COMMITTED else None

@@ -77,7 +77,7 @@ class TurnConfig:
     min_volume: float = 0.5
     confidence: float = 0.7
     end_of_turn_s: float = 0.5
-    longest_wait_s: float = 30.0
+    longest_wait_s: float = 10.0
 
 
 @dataclass(frozen=True, slots=True)

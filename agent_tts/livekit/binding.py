@@ -17,7 +17,7 @@ from livekit.agents import AgentSession, AgentStateChangedEvent, UserInputTransc
 from livekit.agents.voice import io
 
 from agent_tts.audio.onset import Activity
-from agent_tts.barge_in import HEARD, Action, BargeIn, Event, Policy, State, is_backchannel, policy_of
+from agent_tts.barge_in import HEARD, Action, BargeIn, Event, Policy, policy_of
 from agent_tts.engine import AbortAck, Utterance
 from agent_tts.errors import ConfigError
 from agent_tts.livekit.caller_tap import CallerTap, knows_speech
@@ -82,7 +82,7 @@ class Binding:
         if self._timer is not None:
             self._timer.cancel()
         if self._tap is not None:
-            self._tap.close()
+            self._tap.listener.close()
         self._session.off("agent_state_changed", self._on_agent_state)
         self._session.off("user_state_changed", self._on_user_state)
         self._session.off("user_input_transcribed", self._on_words)
@@ -104,7 +104,7 @@ class Binding:
 
     def _on_agent_state(self, event: AgentStateChangedEvent) -> None:
         if self._tap is not None:
-            self._tap.agent_speaks = event.new_state == "speaking"
+            self._tap.listener.agent_speaks = event.new_state == "speaking"
         if event.new_state == "speaking":
             self._handle(Event.AGENT_STARTED)
         elif event.old_state == "speaking":
@@ -113,8 +113,9 @@ class Binding:
 
     def _on_words(self, event: UserInputTranscribedEvent) -> None:
         self._handle(Event.WORDS if event.is_final else Event.PARTIAL_WORDS, event.transcript)
-        if event.is_final and self._went_on(event.transcript):
-            asyncio.get_running_loop().call_soon(self._session.clear_user_turn)  # when the framework has added it
+        if event.is_final and self._is_no_turn(event.transcript):
+            # LiveKit would answer such words as soon as the caller pauses, or cut the reply for three of them.
+            asyncio.get_running_loop().call_soon(self._session.clear_user_turn)  # when it has added them
 
     def _on_playback_finished(self, event: io.PlaybackFinishedEvent) -> None:
         if event.interrupted:
@@ -138,6 +139,9 @@ class Binding:
                 self.reporter.hold()  # until the framework has cleared the output
                 self.reporter.abort()
                 self._session.interrupt()
+            case Action.COMMIT:  # a tool may have forbidden it since the pause: the reply goes on
+                self.reporter.release()
+                self.barge_in.handle(Event.AGENT_STARTED, time.monotonic())
         self._set_timer()
 
     @property
@@ -146,18 +150,11 @@ class Binding:
         speech = self._session.current_speech
         return speech is not None and speech.allow_interruptions
 
-    def _went_on(self, words: str) -> bool:
-        """A backchannel, or somebody far away, over a reply that goes on.
-
-        LiveKit would keep such words and answer them as soon as the caller pauses, or cut the reply for three of them.
-        """
+    def _is_no_turn(self, words: str) -> bool:
         if self.barge_in is None or self._session.user_state == "speaking":
-            return False
-        state = self.barge_in.state
-        if state is State.PLAYING and is_backchannel(words):
-            return True
-        knows = self._tap is not None and self._tap.knows_caller
-        return knows and self.barge_in.only_far and state in (State.PLAYING, State.IDLE)
+            return False  # to clear the turn would also lose what is being said
+        knows_caller = self._tap is not None and self._tap.listener.knows_caller
+        return self.barge_in.is_no_turn(words, knows_caller=knows_caller)
 
     def _set_timer(self) -> None:
         if self._timer is not None:

@@ -13,7 +13,6 @@ import asyncio
 import importlib.resources
 import time
 from collections.abc import Callable
-from concurrent.futures import Future, ThreadPoolExecutor
 
 import numpy as np
 from pipecat.frames.frames import (
@@ -22,7 +21,10 @@ from pipecat.frames.frames import (
     Frame,
     InputAudioRawFrame,
     InterimTranscriptionFrame,
+    InterruptionFrame,
     TranscriptionFrame,
+    UserMuteStartedFrame,
+    UserMuteStoppedFrame,
     VADUserStartedSpeakingFrame,
     VADUserStoppedSpeakingFrame,
 )
@@ -30,13 +32,12 @@ from pipecat.processors.frame_processor import FrameDirection, FrameProcessor
 from pipecat.turns.types import ProcessFrameResult
 from pipecat.turns.user_start.base_user_turn_start_strategy import BaseUserTurnStartStrategy
 
-from agent_tts.audio.onset import SAMPLE_RATE, Activity, OnsetDetector, Silero
-from agent_tts.audio.resample import Resampler
-from agent_tts.barge_in import HEARD, Action, BargeIn, Event, State, is_backchannel, policy_of
+from agent_tts.audio.onset import Activity, Silero
+from agent_tts.audio.onset_listener import OnsetListener
+from agent_tts.barge_in import HEARD, Action, BargeIn, Event, State, policy_of
 from agent_tts.errors import ConfigError
 from agent_tts.pipecat.hold import HoldFilter
 from agent_tts.pipecat.service import AgentTTSService
-from agent_tts.types import Pcm
 
 OnMoment = Callable[[str, float], None]
 """Told `suspicion`, `duck`, `resumed` and `decision`, with time.monotonic()."""
@@ -76,6 +77,7 @@ class PipecatBargeIn:
         self._service = service
         self._on_moment = on_moment
         self._timer: asyncio.TimerHandle | None = None
+        self._muted = False
 
     def handle(self, event: Event, words: str = "") -> Action | None:
         """Feed the policy and do at once what it says. COMMIT is left to the caller, who can start the turn."""
@@ -96,10 +98,24 @@ class PipecatBargeIn:
         return action
 
     def agent_stopped(self) -> None:
-        """The transport has nothing more to say: the next reply must be heard."""
+        """The transport has nothing more to say: what is held belongs to the past, and the next reply is heard."""
         self.handle(Event.AGENT_STOPPED)
         self._service.resume()
-        self.output_filter.release()
+        self.output_filter.clear()
+
+    def mute(self, muted: bool) -> None:
+        """Pipecat's user mute: as long as nobody is listened to, nobody is suspected."""
+        self._muted = muted
+        if muted:
+            self.handle(Event.QUIET)
+
+    def heard(self, activity: Activity) -> None:
+        """What the onset test says."""
+        if self._muted:
+            return
+        if activity is Activity.STARTED:
+            self.note("suspicion")
+        self.decide(HEARD[activity])
 
     def note(self, name: str) -> None:
         self._on_moment(name, time.monotonic())
@@ -120,7 +136,7 @@ class PipecatBargeIn:
     def decide(self, event: Event) -> None:
         """Feed the policy from outside a frame; a COMMIT starts the caller's turn."""
         if self.handle(event) is Action.COMMIT:
-            self.turn_start.begin_soon()
+            self.turn_start.cut_soon()
 
 
 class BargeInTurnStart(BaseUserTurnStartStrategy):  # type: ignore[no-untyped-call]
@@ -129,93 +145,82 @@ class BargeInTurnStart(BaseUserTurnStartStrategy):  # type: ignore[no-untyped-ca
     def __init__(self, owner: PipecatBargeIn) -> None:
         super().__init__()
         self._owner = owner
-        self._began_over_speech = False
+        self._turn_is_open = False
         self._tasks: set[asyncio.Task[None]] = set()
 
     async def process_frame(self, frame: Frame) -> ProcessFrameResult:
         owner = self._owner
-        starts = False
+        over_speech = owner.policy.state not in (State.IDLE, State.COMMITTED)
+        action, starts = None, False
         if isinstance(frame, BotStartedSpeakingFrame):
             owner.handle(Event.AGENT_STARTED)
         elif isinstance(frame, BotStoppedSpeakingFrame):
             owner.agent_stopped()
         elif isinstance(frame, VADUserStartedSpeakingFrame):
-            self._began_over_speech = owner.policy.state not in (State.IDLE, State.COMMITTED)
-            starts = owner.handle(Event.SPEECH_STARTED) is Action.COMMIT or not self._began_over_speech
+            action, starts = owner.handle(Event.SPEECH_STARTED), not over_speech
         elif isinstance(frame, VADUserStoppedSpeakingFrame):
             owner.handle(Event.SPEECH_ENDED)
         elif isinstance(frame, TranscriptionFrame | InterimTranscriptionFrame):
-            starts = await self._words(frame)
-        if starts:
+            settled = isinstance(frame, TranscriptionFrame)
+            action = owner.handle(Event.WORDS if settled else Event.PARTIAL_WORDS, frame.text)
+            is_turn = not owner.policy.is_no_turn(frame.text, knows_caller=owner.listener.knows_caller)
+            starts = is_turn and not over_speech
+            if settled and not is_turn:  # nor may such words open the next question
+                await self.trigger_reset_aggregation()  # type: ignore[no-untyped-call]
+        if action is Action.COMMIT:
+            await self._cut()
+        elif starts:
             await self.trigger_user_turn_started()
-        return ProcessFrameResult.STOP if starts else ProcessFrameResult.CONTINUE
+        return ProcessFrameResult.STOP if starts or action is Action.COMMIT else ProcessFrameResult.CONTINUE
 
-    async def _words(self, frame: TranscriptionFrame | InterimTranscriptionFrame) -> bool:
-        """Whether these words start a turn.
-
-        A backchannel that was let pass must not open the next question, nor must what somebody far away has said.
-        """
-        over_speech = self._owner.policy.state not in (State.IDLE, State.COMMITTED)
-        settled = isinstance(frame, TranscriptionFrame)
-        if self._owner.handle(Event.WORDS if settled else Event.PARTIAL_WORDS, frame.text) is Action.COMMIT:
-            return True
-        far = self._owner.listener.knows_caller and self._owner.policy.only_far
-        passed = far or (is_backchannel(frame.text) and self._began_over_speech)
-        if settled and passed and self._owner.policy.state is not State.COMMITTED:
-            await self.trigger_reset_aggregation()  # type: ignore[no-untyped-call]
-            return False
-        return not over_speech and not passed
-
-    def begin_soon(self) -> None:
-        """Start the turn from outside a frame: time has decided."""
-        task = asyncio.get_running_loop().create_task(self.trigger_user_turn_started(), name="agent_tts.turn_start")
+    def cut_soon(self) -> None:
+        """End the reply from outside a frame: time has decided."""
+        task = asyncio.get_running_loop().create_task(self._cut(), name="agent_tts.turn_start")
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
 
+    async def _cut(self) -> None:
+        """The caller's turn begins and interrupts the reply; a turn that is open already can't begin again."""
+        if self._turn_is_open:
+            await self.broadcast_frame(InterruptionFrame)
+        else:
+            await self.trigger_user_turn_started()
+
+    async def handle_user_turn_started(self) -> None:
+        self._turn_is_open = True
+
+    async def handle_user_turn_stopped(self) -> None:
+        self._turn_is_open = False
+
 
 class BargeInListener(FrameProcessor):
-    """Hears the caller before the VAD does. Passes every frame on first; computes in a thread of its own."""
+    """Hears the caller before the VAD does. Passes every frame on first."""
 
     def __init__(self, owner: PipecatBargeIn) -> None:
         super().__init__()
         self._owner = owner
-        self._thread = ThreadPoolExecutor(max_workers=1, thread_name_prefix="agent_tts.onset")
-        self._detector: OnsetDetector | None = None
-        self._resampler: Resampler | None = None
+        self._onset = OnsetListener(_silero, owner.heard)
+
+    @property
+    def knows_caller(self) -> bool:
+        """The caller's usual level has been heard; before, what is far is a guess."""
+        return self._onset.knows_caller
 
     async def process_frame(self, frame: Frame, direction: FrameDirection) -> None:
         await super().process_frame(frame, direction)
         await self.push_frame(frame, direction)
         if isinstance(frame, InputAudioRawFrame):
-            loop = asyncio.get_running_loop()
-            pcm = np.frombuffer(frame.audio, np.int16)[:: frame.num_channels].copy()
-            self._thread.submit(self._listen, pcm, frame.sample_rate).add_done_callback(
-                lambda found: loop.call_soon_threadsafe(self._report, found)
-            )
-
-    @property
-    def knows_caller(self) -> bool:
-        """The caller's usual level has been heard; before, what is far is a guess."""
-        return self._detector is not None and self._detector.knows_caller
+            self._onset.agent_speaks = self._owner.policy.state is not State.IDLE
+            self._onset.hear(np.frombuffer(frame.audio, np.int16)[:: frame.num_channels].copy(), frame.sample_rate)
+        elif isinstance(frame, UserMuteStartedFrame | UserMuteStoppedFrame):
+            self._owner.mute(isinstance(frame, UserMuteStartedFrame))
 
     async def cleanup(self) -> None:
         await super().cleanup()  # type: ignore[no-untyped-call]
         self._owner.close()
-        self._thread.shutdown(wait=False, cancel_futures=True)
+        self._onset.close()
 
-    def _listen(self, pcm: Pcm, sample_rate: int) -> list[Activity]:
-        if self._detector is None:
-            model = importlib.resources.files("pipecat.audio.vad.data") / "silero_vad.onnx"
-            self._detector = OnsetDetector(Silero(str(model)))
-        if self._resampler is None or self._resampler.from_rate != sample_rate:
-            self._resampler = Resampler(sample_rate, SAMPLE_RATE)
-        self._detector.agent_speaks = self._owner.policy.state is not State.IDLE
-        return self._detector.push(self._resampler.push(pcm))
 
-    def _report(self, found: Future[list[Activity]]) -> None:
-        if found.cancelled():
-            return
-        for activity in found.result():
-            if activity is Activity.STARTED:
-                self._owner.note("suspicion")
-            self._owner.decide(HEARD[activity])
+def _silero() -> Silero:
+    """The model that Pipecat's package carries."""
+    return Silero(str(importlib.resources.files("pipecat.audio.vad.data") / "silero_vad.onnx"))

@@ -22,6 +22,7 @@ class HoldFilter(BaseAudioFilter):
         self._fade_out = False
         self._fade_in = False
         self._dropping = False
+        self._num_cleared = 0
 
     @property
     def holding(self) -> bool:
@@ -46,6 +47,12 @@ class HoldFilter(BaseAudioFilter):
         self._dropping = True
         self._open.set()
 
+    def clear(self) -> None:
+        """What is held is not to be heard; what comes from now on is, from its first sample."""
+        self._num_cleared += 1
+        self._fade_out = self._fade_in = self._dropping = False
+        self._open.set()
+
     async def start(self, sample_rate: int) -> None:
         pass
 
@@ -60,8 +67,9 @@ class HoldFilter(BaseAudioFilter):
         if self._fade_out:
             self._fade_out = False
             return _ramp(audio, 1.0, 0.0)
+        num_cleared = self._num_cleared
         await self._open.wait()
-        if self._dropping:
+        if self._dropping or num_cleared != self._num_cleared:
             return b""
         if self._fade_in:
             self._fade_in = False

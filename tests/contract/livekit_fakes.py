@@ -1,8 +1,9 @@
-"""An audio output that plays when told, and an utterance that notes what it is told."""
+"""A session that is made, an audio output that plays when told, and an utterance that notes what it is told."""
 
 from __future__ import annotations
 
 from concurrent.futures import Future
+from types import SimpleNamespace
 
 from livekit import rtc
 from livekit.agents.voice import io
@@ -43,6 +44,8 @@ class FakeUtterance:
 class FakeSink(io.AudioOutput):
     """Takes frames; plays when told."""
 
+    position_s = 0.0
+
     def __init__(self) -> None:
         super().__init__(label="FakeSink", capabilities=io.AudioOutputCapabilities(pause=True), sample_rate=SAMPLE_RATE)
         self.calls: list[str] = []
@@ -61,6 +64,37 @@ class FakeSink(io.AudioOutput):
 
     def resume(self) -> None:
         self.calls.append("resume")
+
+
+class FakeSession(rtc.EventEmitter[str]):
+    """As much of an AgentSession as bind() touches."""
+
+    def __init__(self, *, min_words: int = 0) -> None:
+        super().__init__()
+        self.sink = FakeSink()
+        self.output = SimpleNamespace(audio=self.sink)
+        self.input = SimpleNamespace(audio=None)
+        self.options = SimpleNamespace(interruption={"min_words": min_words})
+        self.current_speech = SimpleNamespace(allow_interruptions=True)
+        self.interrupts = 0
+        self.cleared_turns = 0
+        self.user_state = "listening"
+
+    def clear_user_turn(self) -> None:
+        self.cleared_turns += 1
+
+    def interrupt(self) -> None:
+        self.interrupts += 1
+
+    def agent(self, old: str, new: str) -> None:
+        self.emit("agent_state_changed", SimpleNamespace(old_state=old, new_state=new))
+
+    def user(self, old: str, new: str) -> None:
+        self.user_state = new
+        self.emit("user_state_changed", SimpleNamespace(old_state=old, new_state=new))
+
+    def hears(self, words: str) -> None:
+        self.emit("user_input_transcribed", SimpleNamespace(transcript=words, is_final=True))
 
 
 def frame(utterance: FakeUtterance, *, ms: int = 20) -> rtc.AudioFrame:

@@ -10,45 +10,13 @@ import pytest
 
 pytest.importorskip("livekit.agents", reason="needs LiveKit Agents: pip install 'agent-tts[livekit]'")
 
-from livekit import rtc
 from livekit.agents.voice import io
 
+from agent_tts.audio.onset_listener import OnsetListener
 from agent_tts.barge_in import Event
 from agent_tts.errors import ConfigError
 from agent_tts.livekit import BindingEvent, PlayoutReporter, bind
-from agent_tts.livekit.caller_tap import CallerTap
-from tests.contract.livekit_fakes import FakeSink, FakeUtterance, frame
-
-
-class FakeSession(rtc.EventEmitter[str]):
-    """As much of an AgentSession as bind() touches."""
-
-    def __init__(self, *, min_words: int = 0) -> None:
-        super().__init__()
-        self.sink = FakeSink()
-        self.output = SimpleNamespace(audio=self.sink)
-        self.input = SimpleNamespace(audio=None)
-        self.options = SimpleNamespace(interruption={"min_words": min_words})
-        self.current_speech = SimpleNamespace(allow_interruptions=True)
-        self.interrupts = 0
-        self.cleared_turns = 0
-        self.user_state = "listening"
-
-    def clear_user_turn(self) -> None:
-        self.cleared_turns += 1
-
-    def interrupt(self) -> None:
-        self.interrupts += 1
-
-    def agent(self, old: str, new: str) -> None:
-        self.emit("agent_state_changed", SimpleNamespace(old_state=old, new_state=new))
-
-    def user(self, old: str, new: str) -> None:
-        self.user_state = new
-        self.emit("user_state_changed", SimpleNamespace(old_state=old, new_state=new))
-
-    def hears(self, words: str) -> None:
-        self.emit("user_input_transcribed", SimpleNamespace(transcript=words, is_final=True))
+from tests.contract.livekit_fakes import FakeSession, FakeUtterance, frame
 
 
 async def speaking(session: FakeSession, preset: str, **options: Any) -> FakeUtterance:
@@ -119,7 +87,7 @@ async def test_words_from_far_away_over_a_reply_are_not_answered(
     monkeypatch: pytest.MonkeyPatch, knows: bool, near: bool, cleared: int
 ) -> None:
     """LiveKit took side talk of three words and more for a turn of the caller, and cut the reply for it."""
-    monkeypatch.setattr(CallerTap, "knows_caller", knows)
+    monkeypatch.setattr(OnsetListener, "knows_caller", knows)
     session = FakeSession()
     session.input.audio = io.AudioInput(label="microphone")
     binding = bind(session, preset="selective")  # type: ignore[arg-type]
@@ -137,7 +105,7 @@ async def test_words_from_far_away_over_a_reply_are_not_answered(
 
 
 async def test_words_said_before_the_reply_began_are_kept(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(CallerTap, "knows_caller", True)
+    monkeypatch.setattr(OnsetListener, "knows_caller", True)
     session = FakeSession()
     session.input.audio = io.AudioInput(label="microphone")
     bind(session, preset="selective")  # type: ignore[arg-type]
@@ -153,7 +121,7 @@ async def test_late_words_of_an_interruption_are_kept_though_the_next_reply_has_
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     """Nothing near had been heard over the new reply, so the caller's own question was taken for somebody far away."""
-    monkeypatch.setattr(CallerTap, "knows_caller", True)
+    monkeypatch.setattr(OnsetListener, "knows_caller", True)
     session = FakeSession()
     session.input.audio = io.AudioInput(label="microphone")
     binding = bind(session, preset="selective")  # type: ignore[arg-type]
@@ -209,6 +177,33 @@ async def test_speech_that_may_not_be_interrupted_is_not(preset: str) -> None:
     session.user("listening", "speaking")
     session.hears("Stop.")
     assert (session.interrupts, utterance.calls, session.sink.calls) == (0, [], [])
+
+
+async def test_a_reply_that_a_tool_protects_while_it_is_paused_goes_on() -> None:
+    """The decision was ignored, and with it the pause stayed: nothing was left that would have ended it."""
+    session = FakeSession()
+    utterance = await speaking(session, "selective")
+    session.user("listening", "speaking")
+    assert session.sink.calls == ["pause"]
+    session.current_speech.allow_interruptions = False
+    session.user("speaking", "listening")
+    session.user("listening", "speaking")
+    session.hears("Stop.")
+    assert (session.interrupts, session.sink.calls, utterance.calls) == (0, ["pause", "resume"], ["pause", "resume"])
+    session.current_speech.allow_interruptions = True
+    session.user("speaking", "listening")
+    session.user("listening", "speaking")
+    session.hears("Stop.")
+    assert session.interrupts == 1, "and can be ended when it may be again"
+
+
+async def test_a_reply_that_is_protected_in_the_very_pause_goes_on() -> None:
+    session = FakeSession()
+    utterance = await speaking(session, "selective")
+    session.user("listening", "speaking")
+    session.current_speech.allow_interruptions = False
+    session.hears("Stop.")
+    assert (session.interrupts, session.sink.calls, utterance.calls) == (0, ["pause", "resume"], ["pause", "resume"])
 
 
 async def test_the_frameworks_pause_and_ours_do_not_undo_each_other() -> None:

@@ -54,6 +54,43 @@ async def test_frames_pass_and_activity_is_told_on_the_loop(monkeypatch: pytest.
     tap = CallerTap(source, on_activity)
     passed = [frame async for frame in tap]
     await ended.wait()
-    tap.close()
+    tap.listener.close()
     assert passed == source.frames
     assert told == [Activity.STARTED, Activity.ENDED]
+
+
+async def test_a_closed_tap_passes_every_frame_and_tells_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
+    """binding.close() in the middle of a call ended the session's hearing: its thread took no more work."""
+    monkeypatch.setattr(caller_tap, "_silero", lambda: None)
+    source = Source(np.random.default_rng(1).normal(0, 3000, RATE).astype(np.int16))
+    told: list[Activity] = []
+    tap = CallerTap(source, told.append)
+    passed = [await anext(tap)]
+    tap.listener.close()
+    passed += [frame async for frame in tap]
+    await asyncio.sleep(0)
+    assert passed == source.frames
+    assert told == []
+
+
+async def test_a_model_that_cannot_be_loaded_is_said_once_and_every_frame_passes(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    def load() -> None:
+        raise FileNotFoundError("no model")
+
+    monkeypatch.setattr(caller_tap, "_silero", load)
+    said: list[BaseException] = []
+    told = asyncio.Event()
+
+    def note(loop: asyncio.AbstractEventLoop, context: dict[str, BaseException]) -> None:
+        said.append(context["exception"])
+        told.set()
+
+    asyncio.get_running_loop().set_exception_handler(note)
+    source = Source(np.zeros(RATE, np.int16))
+    tap = CallerTap(source, lambda activity: None)
+    first = await anext(tap)
+    await told.wait()
+    assert [first, *[frame async for frame in tap]] == source.frames
+    assert [type(error) for error in said] == [FileNotFoundError]

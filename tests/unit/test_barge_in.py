@@ -7,7 +7,8 @@ from dataclasses import replace
 
 import pytest
 
-from agent_tts.barge_in import Action, BargeIn, Event, Policy, State, is_backchannel, policy_of
+from agent_tts.backchannels import is_backchannel
+from agent_tts.barge_in import Action, BargeIn, Event, Policy, State, policy_of
 from agent_tts.errors import ConfigError
 
 SELECTIVE = policy_of("selective")
@@ -187,6 +188,73 @@ def test_a_long_backchannel_is_given_time_once_its_words_are_known() -> None:
     assert story(SELECTIVE, *told) == [(1000, Action.PAUSE), (2850, Action.COMMIT)]
 
 
+def test_a_caller_who_is_heard_no_more_once_near_holds_the_agent_for_three_seconds_at_most() -> None:
+    """Whoever muted the microphone in the middle of a word, or hung up, left the reply paused for ever."""
+    near = ((1000, Event.SUSPICION), (1240, Event.NEAR))
+    assert story(SELECTIVE, *near) == [(1000, Action.PAUSE), (4240, Action.RESUME)]
+    assert story(replace(SELECTIVE, resume_on_quiet=False), *near, (1500, Event.QUIET))[-1] == (4240, Action.RESUME)
+    assert story(SELECTIVE, *near, (4500, Event.TALKING))[-1] == (4500, Action.COMMIT), "talking still counts"
+    assert story(SELECTIVE, *near, (5000, Event.WORDS, "No, the other one."))[-1] == (5000, Action.COMMIT)
+
+
+def test_a_vad_that_never_ends_changes_nothing_for_a_reply_that_went_on() -> None:
+    spoken = ((1000, Event.SUSPICION), (1090, Event.SPEECH_STARTED), (1240, Event.NEAR), (1500, Event.QUIET))
+    assert story(SELECTIVE, *spoken) == [(1000, Action.PAUSE), (1500, Action.RESUME)]
+
+
+def test_words_of_an_earlier_backchannel_give_the_next_talk_no_second_more() -> None:
+    """After the first "yeah" of a call every interruption by length came a second later."""
+    yeah = ((500, Event.SUSPICION), (590, Event.SPEECH_STARTED), (740, Event.NEAR), (900, Event.WORDS, "yeah"))
+    quiet = ((1000, Event.QUIET), (1500, Event.SPEECH_ENDED))
+    talks = ((3000, Event.SUSPICION), (3090, Event.SPEECH_STARTED), (3240, Event.NEAR), (3850, Event.TALKING))
+    assert story(SELECTIVE, *yeah, *quiet, *talks)[-1] == (3850, Action.COMMIT)
+
+
+# -- words that are no turn -------------------------------------------------------------------------------------------
+
+
+def heard(*events: Event | str) -> BargeIn:
+    """A machine that has seen these over a reply, a second apart; texts are what the STT settled on."""
+    machine = BargeIn(SELECTIVE)
+    for at_s, event in enumerate((Event.AGENT_STARTED, *events)):
+        words = event if isinstance(event, str) else ""
+        machine.handle(Event.WORDS if isinstance(event, str) else event, float(at_s), words)
+    return machine
+
+
+NEAR = (Event.SUSPICION, Event.SPEECH_STARTED, Event.NEAR)
+OVER = (Event.QUIET, Event.SPEECH_ENDED)
+
+
+def test_a_backchannel_over_a_reply_is_no_turn_also_when_its_words_come_after_the_reply() -> None:
+    assert heard(*NEAR, "Yeah.").is_no_turn("Yeah.", knows_caller=True)
+    assert heard(*NEAR, *OVER, "Yeah.").is_no_turn("Yeah.", knows_caller=True)
+    assert heard(*NEAR, *OVER, Event.AGENT_STOPPED, "Yeah.").is_no_turn("Yeah.", knows_caller=True)
+
+
+def test_a_yeah_into_the_last_word_of_a_question_is_an_answer() -> None:
+    """Pipecat's binding let it fall: it had begun over the reply."""
+    machine = heard(*NEAR, Event.AGENT_STOPPED, *OVER, "Yeah.")
+    assert not machine.is_no_turn("Yeah.", knows_caller=True)
+
+
+def test_what_somebody_far_away_says_over_a_reply_is_no_turn_once_the_caller_is_known() -> None:
+    words = "Did you feed the cat?"
+    for last in ((), (Event.AGENT_STOPPED,)):
+        machine = heard(Event.SUSPICION, Event.SPEECH_STARTED, *OVER, *last, words)
+        assert machine.is_no_turn(words, knows_caller=True)
+        assert not machine.is_no_turn(words, knows_caller=False)
+    assert not heard(*NEAR, *OVER, words).is_no_turn(words, knows_caller=True)
+
+
+def test_what_was_said_before_the_reply_and_what_ended_it_are_turns() -> None:
+    machine = BargeIn(SELECTIVE)
+    for event in (Event.SPEECH_STARTED, Event.SPEECH_ENDED, Event.AGENT_STARTED):
+        machine.handle(event, 1.0)
+    assert not machine.is_no_turn("Yeah.", knows_caller=True)
+    assert not heard(*NEAR, Event.TALKING, *OVER).is_no_turn("Yeah.", knows_caller=True)
+
+
 def test_a_caller_who_still_talks_when_the_agent_begins_is_heard() -> None:
     machine = BargeIn(SELECTIVE)
     for event in (Event.SUSPICION, Event.NEAR, Event.AGENT_STARTED):
@@ -239,6 +307,7 @@ def test_any_order_of_events_keeps_pause_and_resume_in_pairs() -> None:
             elif action is Action.COMMIT or event is Event.AGENT_STOPPED:
                 paused = False
             assert paused == (machine.state in (State.SUSPECTED, State.OVERLAP)), f"seed {seed}"
+            assert not paused or machine.wakes_at_s is not None, f"seed {seed}: paused with nothing that ends it"
 
 
 @pytest.mark.parametrize(
