@@ -11,6 +11,8 @@ from typing import Protocol
 
 import torch
 
+from agent_tts.errors import ConfigError
+
 WARM_UP_CALLS = 2
 """Before a capture: libraries choose their kernels and take their workspaces in the first calls."""
 
@@ -55,6 +57,10 @@ class CudaGraphs:
         self._graphs: dict[Hashable, torch.cuda.CUDAGraph] = {}
 
     def prepare(self, key: Hashable, function: Callable[[], None]) -> None:
+        """Warm up, then capture. Raises ConfigError when this GPU, its driver or PyTorch captures no such function.
+
+        Nothing falls back by itself: an engine that is several times slower than it was measured is no working one.
+        """
         with torch.cuda.device(self._device):
             self._stream.wait_stream(torch.cuda.current_stream())
             with torch.cuda.stream(self._stream):
@@ -62,11 +68,20 @@ class CudaGraphs:
                     function()
             torch.cuda.current_stream().wait_stream(self._stream)
             torch.cuda.synchronize()
-            graph = torch.cuda.CUDAGraph()
-            # Thread-local: what other threads of this process do on the GPU meanwhile does not break the capture.
-            with torch.cuda.graph(graph, self._pool, self._stream, capture_error_mode="thread_local"):
-                function()
-        self._graphs[key] = graph
+            try:
+                self._graphs[key] = self._capture(function)
+            except RuntimeError as error:  # PyTorch raises it for CUDA's errors, also when memory runs out
+                raise ConfigError(
+                    f"The step cannot be captured as CUDA graphs on {str(self._device)!r} ({error}). Fewer max_slots "
+                    "need fewer graphs. Without any, and slower: step: static, or step: dynamic."
+                ) from error
+
+    def _capture(self, function: Callable[[], None]) -> torch.cuda.CUDAGraph:
+        graph = torch.cuda.CUDAGraph()
+        # Thread-local: what other threads of this process do on the GPU meanwhile does not break the capture.
+        with torch.cuda.graph(graph, self._pool, self._stream, capture_error_mode="thread_local"):
+            function()
+        return graph
 
     def launch(self, key: Hashable) -> None:
         self._graphs[key].replay()

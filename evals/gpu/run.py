@@ -30,6 +30,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from agent_tts.errors import ConfigError
 from evals.outcome import Gate, Outcome, finish, rounded
 
 if TYPE_CHECKING:
@@ -120,7 +121,7 @@ def _lab(options: argparse.Namespace) -> Lab:
     try:
         config = engine_config(device, dtype, effort, step)
         runner = make_runner(built, config)
-    except RuntimeError as error:
+    except (ConfigError, RuntimeError) as error:
         if step == "static":
             raise
         traceback.print_exc()
