@@ -10,6 +10,7 @@ import sys
 from importlib import import_module
 
 COMMANDS = {
+    "yours": ("evals.yours", "latency, barge-in and quality of your TTS, one page"),
     "barge-in": ("evals.barge_in", "does it stop when the caller talks, and only then"),
     "onset": ("evals.onset", "how soon a caller is suspected to speak, and how often wrongly"),
     "live": ("evals.live.run", "the same in a real call: a LiveKit room, Chromium in one, Chromium over Pipecat"),
@@ -25,7 +26,7 @@ COMMANDS = {
         "evals.side_by_side",
         "the same interruptions around each TTS: what ours adds and what it does not",
     ),
-    "compare": ("evals.compare", "two runs, paired, with a verdict"),
+    "compare": ("evals.compare", "two runs, or two folders of them, paired, with a verdict"),
     "peers": ("evals.peers.listing", "which TTS can be evaluated here, and what each cannot do"),
     "all": ("evals.everything", "a set of these, for this engine and its peers; one report"),
 }
@@ -33,10 +34,12 @@ COMMANDS = {
 
 def main(argv: list[str]) -> int:
     if not argv or argv[0] not in COMMANDS:
-        print("python -m evals COMMAND [options]; --help after a command shows its options\n")
+        asked_for = argv[:1] in ([], ["--help"], ["-h"])
+        where = sys.stdout if asked_for else sys.stderr
+        print("python -m evals COMMAND [options]; --help after a command shows its options\n", file=where)
         for name, (_, says) in COMMANDS.items():
-            print(f"  {name:<13}{says}")
-        return 0 if argv[:1] in ([], ["--help"], ["-h"]) else 2
+            print(f"  {name:<13}{says}", file=where)
+        return 0 if asked_for else 2
     return int(import_module(COMMANDS[argv[0]][0]).main(argv[1:]))
 
 

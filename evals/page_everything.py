@@ -18,13 +18,14 @@ from evals.outcome import environment
 
 @dataclass(frozen=True, slots=True)
 class Part:
-    """One evaluation of the set; `line` is None where it could not run, `body` empty where it wrote no page."""
+    """One evaluation of the set; `line` is None where it gave none, `body` empty where it wrote no page."""
 
     command: str
     line: Mapping[str, Any] | None
     verdict: str
     took: str
     body: str
+    broke: bool = False
 
 
 def write_report(path: Path, title: str, parts: Sequence[Part]) -> None:
@@ -47,7 +48,7 @@ def write_report(path: Path, title: str, parts: Sequence[Part]) -> None:
 
 def _tally(parts: Sequence[Part]) -> str:
     passed = sum(part.line is not None and part.line["passed"] for part in parts)
-    missing = sum(part.line is None for part in parts)
+    missing = sum(part.line is None and not part.broke for part in parts)
     chips = [f'<span class="chip ok">{passed} passed</span>']
     if failed := len(parts) - passed - missing:
         chips.append(f'<span class="chip bad">{failed} failed</span>')
@@ -57,8 +58,8 @@ def _tally(parts: Sequence[Part]) -> str:
 
 
 def _part(part: Part) -> str:
-    kind = "off" if part.line is None else "ok" if part.line["passed"] else "bad"
-    state = {"ok": "passed", "bad": "failed", "off": "not run"}[kind]
+    kind = "bad" if part.broke else "off" if part.line is None else "ok" if part.line["passed"] else "bad"
+    state = {"ok": "passed", "bad": "failed", "off": "not run"}[kind] if not part.broke else "broke"
     says = "" if kind == "ok" else f'<p class="{"bad" if kind == "bad" else "note"}">{escape(part.verdict)}</p>'
     head = (
         f'<h2><code>{escape(part.command)}</code> <span class="chip {kind}">{state}</span> '

