@@ -10,7 +10,7 @@ import numpy as np
 from evals.agent import Agent, Turn
 from evals.events import FRAME_MS, EarFrame
 from evals.peers.base import Piece, Reply
-from evals.peers.tone import SAMPLE_RATE, WORD_MS, ToneReply, TonePeer
+from evals.peers.tone import SAMPLE_RATE, WORD_MS, TonePeer, ToneReply
 from evals.texts import Token
 
 LATE_S = 0.3

@@ -106,7 +106,7 @@ class EventRecord:
         expect: "yield" or "absent".
         reply: The reply that was spoken over; `next_reply` the one after it, when there was one.
         transport_ms: Audio the agent's transport may hold.
-        neighbour_underruns: Stand-stills of other calls shortly after the abort; `neighbour_gap_ms` the longest of them.
+        neighbour_underruns: Stand-stills of other calls shortly after the abort; `neighbour_gap_ms`: the longest.
     """
 
     key: str

@@ -86,6 +86,12 @@ def level_db(samples: Samples) -> float:
     return 10 * float(np.log10(power)) if power else -np.inf
 
 
+def centred(samples: Samples) -> npt.NDArray[np.float32]:
+    """Samples without the constant that a sound card, or a broken vocoder, adds to them."""
+    values = as_float(samples)
+    return values - values.mean() if len(values) else values
+
+
 def as_float(samples: Samples) -> npt.NDArray[np.float32]:
     """Samples in -1..1, whatever their type was."""
     if samples.dtype == np.int16:

@@ -70,13 +70,23 @@ def summarise(name: str, records: Sequence[ReplyRecord], audio_s_per_s: Sequence
             for item in fields(ReplyLatency)
             if item.name not in COUNTS
         },
-        playable_p50=bootstrap(playable, lambda sample: nearest_rank(sample.tolist(), 0.5) or 0.0, resamples=500),
+        playable_p50=bootstrap(playable, lambda sample: nearest_rank(sample.tolist(), 0.5) or 0.0),
         underruns=sum(item.underruns for item in good),
         replies_with_underrun=sum(item.underruns > 0 for item in good),
         continuity={limit: continuity(longest, limit) for limit in CONTINUITY_MS},
         audio_s_per_s=nearest_rank(list(audio_s_per_s), 0.5),
         errors=errors(records),
     )
+
+
+def audio_seconds_per_second(records: Sequence[ReplyRecord]) -> float | None:
+    """Audio of whole replies, over the time from the first text to the last sample of all replies."""
+    came = [record for record in records if record.arrivals]
+    if not came:
+        return None
+    span_s = max(record.arrivals[-1].at_s for record in came) - min(record.first_text_s for record in came)
+    made_ms = sum(record.audio_ms for record in came if defect(record) is None)
+    return made_ms / 1000 / span_s if span_s > 0 else None
 
 
 def failures(records: Iterable[ReplyRecord]) -> dict[str, int]:

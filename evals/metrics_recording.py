@@ -10,15 +10,13 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from enum import Enum
 
-from evals.metrics_audio import Samples, Span, audible_spans
+from evals.metrics_audio import Samples, Span, audible_spans, centred
 
 TURN_GAP_MS = 400.0
 """A pause shorter than this does not end a turn; words are never this far apart in fluent speech."""
 STARTED_MS = 100.0
 """An agent that began less than this before the caller was not interrupted: both began at once."""
 WINDOW_MS = 2_000.0
-RESUME_MS = 250.0
-"""A new sound of the agent this soon after it yielded, while the caller speaks, is a leftover and no reply."""
 
 
 class Kind(Enum):
@@ -58,12 +56,14 @@ class CallSummary:
 
     Attributes:
         response_ms: End of a caller's turn -> the agent's next sound, for turns the agent was silent after.
+        cut_off: Overlaps that are not judged because the recording ends before it could be seen who yielded.
     """
 
     overlaps: tuple[Overlap, ...]
     response_ms: tuple[float, ...]
     caller_turns: int
     agent_turns: int
+    cut_off: int
 
 
 def turns(samples: Samples, sample_rate: int, *, level: float = 0.01) -> list[Span]:
@@ -79,28 +79,37 @@ def analyse(
     labels: Mapping[float, Kind] | None = None,
     level: float = 0.01,
 ) -> CallSummary:
-    """Judge a call.
+    """Judge a call. A constant offset, as sound cards have it, is taken out first.
 
     Args:
         labels: What the caller's sounds meant, by the second (from the start) nearest to their onset.
         level: Share of full scale above which a sample is audible; higher for noisy recordings.
     """
+    caller, agent = centred(caller), centred(agent)
+    ended_ms = 1000 * len(agent) / sample_rate
     mine, theirs = turns(caller, sample_rate, level=level), turns(agent, sample_rate, level=level)
     fine_caller = audible_spans(caller, sample_rate, level=level)
     fine_agent = audible_spans(agent, sample_rate, level=level)
-    overlaps = []
+    overlaps, cut_off = [], 0
     for turn in mine:
         spoken_over = next((it for it in theirs if it.start_ms + STARTED_MS <= turn.start_ms < it.end_ms), None)
-        if spoken_over is not None:
+        if spoken_over is not None and _is_cut_off(turn, spoken_over, ended_ms):
+            cut_off += 1
+        elif spoken_over is not None:
             overlaps.append(_overlap(turn, spoken_over, _label(turn, labels), fine_caller, fine_agent))
-    return CallSummary(tuple(overlaps), tuple(_responses(mine, theirs)), len(mine), len(theirs))
+    return CallSummary(tuple(overlaps), tuple(_responses(mine, theirs)), len(mine), len(theirs), cut_off)
+
+
+def _is_cut_off(turn: Span, spoken_over: Span, ended_ms: float) -> bool:
+    """The window is not over, and the agent could still have been speaking when the recording ended."""
+    return ended_ms < turn.start_ms + WINDOW_MS and spoken_over.end_ms > ended_ms - TURN_GAP_MS
 
 
 def _overlap(turn: Span, spoken_over: Span, kind: Kind, caller: Sequence[Span], agent: Sequence[Span]) -> Overlap:
     end_ms = spoken_over.end_ms
     yielded = end_ms <= turn.start_ms + WINDOW_MS
     until_ms = min(end_ms, turn.start_ms + WINDOW_MS)
-    later = [it for it in agent if yielded and end_ms + RESUME_MS <= it.start_ms < turn.end_ms]
+    later = [it for it in agent if yielded and end_ms < it.start_ms < turn.end_ms]
     return Overlap(
         onset_ms=turn.start_ms,
         caller_end_ms=turn.end_ms,

@@ -8,12 +8,14 @@ from __future__ import annotations
 
 from enum import Enum
 
-from evals.metrics_audio import onset_ms
+from evals.metrics_audio import audible_spans, centred
 from evals.metrics_stream import ReplyRecord
 
 MIN_MS_PER_CHARACTER = 28.0
 MAX_MS_PER_CHARACTER = 300.0
 MAX_SLACK_MS = 3_000.0
+MAX_MISCOUNT_MS = 20.0
+"""Most that what arrived may differ from what the peer says it handed over: more was lost, or sent twice."""
 
 
 class Defect(Enum):
@@ -23,6 +25,7 @@ class Defect(Enum):
     EMPTY = "empty"
     TRUNCATED = "truncated"
     RUNAWAY = "runaway"
+    MISCOUNTED = "miscounted"
 
 
 def spoken_characters(text: str) -> int:
@@ -42,10 +45,15 @@ def defect(record: ReplyRecord) -> Defect | None:
         return Defect.FAILED
     if not characters:
         return None
-    if onset_ms(record.pcm, record.sample_rate) is None:
+    # A constant is as silent as a zero, and silence at the end is not text that was spoken.
+    sound = audible_spans(centred(record.pcm), record.sample_rate)
+    if not sound:
         return Defect.EMPTY
-    if record.audio_ms < MIN_MS_PER_CHARACTER * characters:
+    if sound[-1].end_ms - sound[0].start_ms < MIN_MS_PER_CHARACTER * characters:
         return Defect.TRUNCATED
     if record.audio_ms > longest_ms(record.text):
         return Defect.RUNAWAY
+    delivered_ms = record.engine.get("delivered_ms")
+    if delivered_ms is not None and abs(record.audio_ms - delivered_ms) > MAX_MISCOUNT_MS:
+        return Defect.MISCOUNTED
     return None

@@ -1,6 +1,7 @@
 """Statistics of measured values: nearest-rank percentiles, spread, bootstrap intervals, paired verdicts. All pure.
 
 Nothing here knows what was measured. A percentile is always a value that occurred; a mean is never returned alone.
+A NaN is no measurement: it is refused, because it would quietly change the order of all others.
 """
 
 from __future__ import annotations
@@ -12,6 +13,8 @@ from dataclasses import asdict, dataclass
 import numpy as np
 
 RESAMPLES = 2_000
+MIN_PAIRS = 6
+"""Fewer pairs give no verdict: five coins fall on one side once in 16 times, and a bootstrap would be sure each time."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,6 +53,7 @@ def nearest_rank(values: Sequence[float], share: float) -> float | None:
     """The smallest value that at least `share` (0..1) of the values do not exceed; None of nothing."""
     if not 0 <= share <= 1:
         raise ValueError(f"share is {share}; allowed: 0 to 1")
+    _refuse_nan(values)
     if not values:
         return None
     rank = max(1, math.ceil(len(values) * share - 1e-9))
@@ -80,6 +84,7 @@ def bootstrap(
     if not len(values):
         return None
     take = statistic or (lambda sample: float(np.mean(sample)))
+    _refuse_nan(values)
     data = np.asarray(values, dtype=np.float64)
     picks = np.random.default_rng(seed).integers(0, len(data), size=(resamples, len(data)))
     return _interval(take(data), [take(data[pick]) for pick in picks], confidence)
@@ -91,6 +96,7 @@ def bootstrap_ratio(
     """Interval of sum(numerators) / sum(denominators), resampled in pairs: pooled WER over sentences."""
     if len(numerators) != len(denominators):
         raise ValueError(f"{len(numerators)} numerators and {len(denominators)} denominators")
+    _refuse_nan([*numerators, *denominators])
     if not len(numerators) or not sum(denominators):
         return None
     top, bottom = np.asarray(numerators, np.float64), np.asarray(denominators, np.float64)
@@ -107,7 +113,10 @@ def paired(
     mean: bool = False,
     seed: int = 0,
 ) -> Verdict | None:
-    """Median (or mean) of the paired differences with its interval, and who is better; None without pairs."""
+    """Median (or mean) of the paired differences with its interval, and who is better; None without pairs.
+
+    The median of an even number of differences lies between two of them, so that a - b is the opposite of b - a.
+    """
     if len(before) != len(after):
         raise ValueError(f"{len(before)} values against {len(after)}: not pairs")
     differences = [second - first for first, second in zip(before, after, strict=True)]
@@ -115,9 +124,14 @@ def paired(
     if change is None:
         return None
     better = None
-    if change.high < 0 or change.low > 0:
+    if len(differences) >= MIN_PAIRS and (change.high < 0 or change.low > 0):
         better = "b" if (change.high < 0) == lower_is_better else "a"
     return Verdict(len(differences), change, better)
+
+
+def _refuse_nan(values: Sequence[float]) -> None:
+    if any(value != value for value in values):
+        raise ValueError("a value is NaN: this was not measured, so it must be None or left out")
 
 
 def _interval(value: float, resampled: Sequence[float], confidence: float) -> Interval:

@@ -52,7 +52,8 @@ class ReplyRecord:
 
     def __post_init__(self) -> None:
         moments = [self.started_s, self.first_text_s, *(arrival.at_s for arrival in self.arrivals)]
-        if any(later < earlier for earlier, later in pairwise(moments)) or self.last_text_s < self.first_text_s:
+        moments_in_order = all(later >= earlier for earlier, later in pairwise(moments))
+        if not moments_in_order or not self.last_text_s >= self.first_text_s:
             raise ValueError("moments out of order: this cannot have happened, so the measurement is wrong")
 
     @property
@@ -109,13 +110,14 @@ def stalls(record: ReplyRecord) -> list[Stall]:
     start = playable_s(record)
     if start is None:
         return []
-    found, media_ms, delay_s = [], 0.0, 0.0
+    found, played, delay_s = [], 0, 0.0
     for arrival in record.arrivals:
+        media_ms = 1000 * played / record.sample_rate
         late_ms = 1000 * (arrival.at_s - start - delay_s) - media_ms
         if late_ms > EPSILON_MS and arrival.num_samples:
             found.append(Stall(media_ms, late_ms))
             delay_s += late_ms / 1000
-        media_ms += 1000 * arrival.num_samples / record.sample_rate
+        played += arrival.num_samples
     return found
 
 

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import argparse
 import asyncio
+import math
 import wave
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
@@ -140,7 +141,9 @@ def _score(judged: Judged, options: argparse.Namespace) -> None:
     """DistillMOS of each way of speaking; whose voice it is."""
     for score in (_opinions, _voices):
         try:
-            judged.scores |= score(judged.records, options)
+            found = score(judged.records, options)
+            # A judge that answers NaN, of a sentence without a sound, has not judged it; n says so.
+            judged.scores |= {name: [one for one in values if not math.isnan(one)] for name, values in found.items()}
         except JudgeUnavailableError as error:
             judged.not_measured.append(str(error))
 

@@ -108,8 +108,19 @@ def _outcome(options: argparse.Namespace, summary: CallSummary) -> Outcome:
             Gate("recordings without an agent", int(not summary.agent_turns)),
         ),
         pairs={f"{number}": {"silent_ms": i.silent_ms} for number, i in enumerate(meant) if i.silent_ms is not None},
-        not_measured=("abort, release, stale frames, heard text: a recording does not show them",),
+        not_measured=tuple(_not_measured(summary)),
     )
+
+
+def _not_measured(summary: CallSummary) -> list[str]:
+    missing = ["abort, release, stale frames, heard text: a recording does not show them"]
+    if not summary.overlaps:
+        missing.append("time to yield: the caller never spoke over the agent, so no gate could fail on it")
+    if summary.cut_off:
+        missing.append(
+            f"{summary.cut_off} overlaps: the recording ends before it can be seen whether the agent yielded"
+        )
+    return missing
 
 
 def _parser() -> argparse.ArgumentParser:

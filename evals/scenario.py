@@ -14,6 +14,7 @@ scenarios:
 from __future__ import annotations
 
 import difflib
+from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass, fields
 from pathlib import Path
@@ -94,14 +95,19 @@ def load(path: Path) -> list[Scenario]:
 
 
 def plan(scenarios: list[Scenario], *, repeat: int = 1, clip: str | None = None) -> list[EventPlan]:
-    """Every event: each scenario with each delay and each clip, `repeat` times. `clip` replaces made speech."""
-    plans = []
-    for number in range(repeat):
-        for scenario in scenarios:
-            for delay_ms in scenario.delay_ms:
-                for name in _said(scenario):
-                    used = clip if clip is not None and name.startswith("say") else name
-                    plans.append(EventPlan(scenario, delay_ms, used, number))
+    """Every event: each scenario with each delay and each clip, `repeat` times. `clip` replaces made speech.
+
+    Those that only differed in what is said are numbered then, so that every key is there once.
+    """
+    plans: list[EventPlan] = []
+    numbers: Counter[tuple[str, float, str]] = Counter()
+    for scenario in repeat * scenarios:
+        for delay_ms in scenario.delay_ms:
+            for name in _said(scenario):
+                used = clip if clip is not None and name.startswith("say") else name
+                same = (scenario.name, delay_ms, used)
+                plans.append(EventPlan(scenario, delay_ms, used, numbers[same]))
+                numbers[same] += 1
     return plans
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -144,15 +144,6 @@ async def _run_closed(
 
     await asyncio.gather(*(worker() for _ in range(load.in_flight)))
     return records
-
-
-def audio_seconds_per_second(records: Iterable[ReplyRecord]) -> float | None:
-    """Audio that arrived, over the time from the first text to the last sample of all of them."""
-    came = [record for record in records if record.arrivals]
-    if not came:
-        return None
-    span_s = max(record.arrivals[-1].at_s for record in came) - min(record.first_text_s for record in came)
-    return sum(record.audio_ms for record in came) / 1000 / span_s if span_s > 0 else None
 
 
 async def _feed(reply: Reply, tokens: Sequence[Token], pushed: list[float]) -> None:

@@ -17,7 +17,7 @@ def gates(*results, **how):
     return {gate.name for gate in gates_of(summarise(results), exact=True, **how) if not gate.passed}
 
 
-# -- after an interruption ----------------------------------------------------------------------------------------------
+# -- after an interruption --------------------------------------------------------------------------------------------
 
 
 def test_an_agent_that_claims_one_word_too_much_is_caught():
@@ -61,7 +61,7 @@ def test_a_voice_that_never_lets_go_is_caught_twice():
     assert gates(result, leaked_pages=broken.HoardingPeer().pages_leaked()) == {"not released", "pages leaked"}
 
 
-# -- after a backchannel ------------------------------------------------------------------------------------------------
+# -- after a backchannel ----------------------------------------------------------------------------------------------
 
 
 def test_a_sound_agent_has_no_finding_and_no_gate_fails():
@@ -90,7 +90,7 @@ def test_an_agent_that_answers_the_backchannel_is_caught():
     assert gates(result) == {"unasked reply"}
 
 
-# -- while it speaks ----------------------------------------------------------------------------------------------------
+# -- while it speaks --------------------------------------------------------------------------------------------------
 
 
 def test_a_voice_that_returns_silence_is_caught_though_nothing_of_it_can_leak():

@@ -79,7 +79,7 @@ def test_a_load_against_the_tone_has_known_figures():
     found = summarise("closed 2", records)
     assert (found.n, found.bad, found.underruns, found.continuity[50]) == (6, 0, 0, 1.0)
     assert found.spreads["ttfa_playable_ms"].worst == pytest.approx(30, abs=0.1)
-    assert failures(records) == {"failed": 0, "empty": 0, "truncated": 0, "runaway": 0}
+    assert failures(records) == {"failed": 0, "empty": 0, "truncated": 0, "runaway": 0, "miscounted": 0}
 
 
 def test_the_latency_command_runs_against_the_tone(tmp_path, capsys):

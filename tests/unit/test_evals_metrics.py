@@ -85,7 +85,7 @@ def reply(arrivals: list[tuple[float, float]], text: str = "Hello there.", **mor
         "first_text_s": 10.0,
         "last_text_s": 10.1,
         "arrivals": came,
-        "pcm": np.concatenate([np.zeros(round(0.03 * RATE)), np.full(total, 0.3)])[:total].astype(np.float32),
+        "pcm": np.concatenate([np.zeros(round(0.03 * RATE)), recording((0.3, 1000 * total / RATE))])[:total],
     }
     return ReplyRecord(**(values | more))
 
