@@ -68,6 +68,8 @@ async def open_line(setting: Setting) -> AsyncIterator[Phone]:
         try:
             async with phone_call(peer, NUMBER) as phone, told_in_room(access, phone.hearing):
                 yield phone
+                if phone.media.stumbles:
+                    setting.narrate(f"the phone itself sent {phone.media.stumbles} packets late")
         except CallRefusedError as error:
             raise CannotCallError(f"{error}; --logs FOLDER keeps livekit-sip.log") from error
 

