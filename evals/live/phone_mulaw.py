@@ -24,7 +24,7 @@ def _encoding() -> npt.NDArray[np.uint8]:
     biased = np.minimum(np.abs(samples), _LARGEST) + _BIAS
     segments = np.floor(np.log2(biased)).astype(np.int64) - 7
     codes = (biased >> (segments + 3)) & 0x0F | segments << 4 | np.where(samples < 0, 0x80, 0)
-    return (~codes & 0xFF).astype(np.uint8)
+    return np.asarray(~codes & 0xFF, np.uint8)
 
 
 _SAMPLES, _CODES = _decoding(), _encoding()
