@@ -15,13 +15,14 @@
     ├── EngineClosedError           use after close()
     ├── EngineUnavailableError      no connection to an engine in another process now; it is being retried
     ├── EngineBusyError             no room for one more utterance now; retry later
-    └── GenerationError             the model failed in a step; carries the cause
+    └── GenerationError             the model failed in a step; `original` is what it raised
 
 A message holds the value received and the values allowed. It never holds what a caller says.
 """
 
 from __future__ import annotations
 
+import traceback
 from collections.abc import Iterable
 
 
@@ -138,4 +139,18 @@ class EngineBusyError(AgentTTSError):
 
 
 class GenerationError(AgentTTSError):
-    """The model failed while it spoke this utterance; other utterances go on."""
+    """The model failed while it spoke this utterance; other utterances go on.
+
+    Attributes:
+        original: What the model raised, in this process. It is no `__cause__`, which every log would print with the
+            traceback: its message is the model's, and may hold what was to be said.
+    """
+
+    def __init__(self, message: str, original: Exception | None = None) -> None:
+        self.original = original
+        super().__init__(message)
+
+
+def without_words(error: BaseException) -> str:
+    """The kind of an exception and where it came from, without its message."""
+    return f"{type(error).__name__}\n{''.join(traceback.format_tb(error.__traceback__))}"

@@ -19,7 +19,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
 from agent_tts.config import EngineConfig
-from agent_tts.errors import EngineClosedError, GenerationError
+from agent_tts.errors import EngineClosedError, GenerationError, without_words
 from agent_tts.runtime.request import Request, RequestState
 from agent_tts.runtime.scheduler import Scheduler
 from agent_tts.runtime.step import Readiness, RowResult, Runner, StepPlan, StepResult
@@ -246,11 +246,11 @@ class EngineLoop:
             yield
         except Exception as error:  # the one place: a model may raise anything, and the engine goes on for the others
             self.counters.failed += len(requests)
-            logger.exception("a step failed", extra={"request_ids": [request.id for request in requests]})
+            ids = {"request_ids": [request.id for request in requests]}
+            logger.error("a step failed: %s", without_words(error), extra=ids)
+            logger.debug("what it said", exc_info=error, extra=ids)
             for request in requests:
-                failure = GenerationError(f"The model failed in a step: {type(error).__name__}.")
-                failure.__cause__ = error
-                self._fail(request, failure)
+                self._fail(request, GenerationError(f"The model failed in a step: {type(error).__name__}.", error))
 
     def _fail(self, request: Request, error: Exception) -> None:
         request.stream.fail(error)

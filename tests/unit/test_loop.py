@@ -162,7 +162,7 @@ async def test_a_failure_reaches_the_consumer_with_its_cause_and_without_the_tex
     bench.run_dry()
     with pytest.raises(GenerationError) as caught:
         await request.stream.next_chunk()
-    assert isinstance(caught.value.__cause__, RuntimeError)
+    assert isinstance(caught.value.original, RuntimeError)
     assert "secret" not in str(caught.value)
 
 
