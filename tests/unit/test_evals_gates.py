@@ -1,8 +1,11 @@
 """What CI asks for: every agent that is broken on purpose fails a gate of its name, and a sound one fails none."""
 
+import json
+from functools import partial
+
 import pytest
 
-from evals import broken, virtual_time
+from evals import barge_in, broken, everything, latency, virtual_time
 from evals.agent import Agent
 from evals.barge_in import gates_of
 from evals.call import CallSetting, run_event
@@ -56,3 +59,75 @@ def test_frames_wasted_of_a_tts_that_does_not_say_are_unknown_and_not_none():
     for peer, told in ((TonePeer(), 1), (Silent(), 0)):
         events = virtual_time.run(run_event(peer, plan, setting, 1))
         assert summarise([judge(event) for event in events]).frames_wasted.n == told
+
+
+# -- the command, as CI runs it ---------------------------------------------------------------------------------------
+
+SMOKE = {command.split()[0]: command.split()[1:] for command in everything.SETS["smoke"]}
+
+
+@pytest.fixture
+def ends_with(monkeypatch, capsys):
+    """Runs a command of the smoke set on a virtual clock, an agent or a voice put in; its code and failed gates."""
+
+    def run(command, *, agent=None, peer=None):
+        module = {"barge-in": barge_in, "latency": latency}[command]
+        monkeypatch.setattr(module.asyncio, "run", virtual_time.run)
+        if agent is not None:
+            monkeypatch.setattr(barge_in, "CallSetting", partial(CallSetting, make_agent=agent))
+        if peer is not None:
+            monkeypatch.setattr(module, "make_peer", lambda options: peer())
+        code = module.main(SMOKE[command])
+        line = json.loads(capsys.readouterr().out.splitlines()[-1])
+        return code, {gate["name"] for gate in line["gates"] if not gate["passed"]}
+
+    return run
+
+
+def test_the_smoke_set_of_ci_passes(ends_with):
+    assert ends_with("barge-in") == (0, set())
+    assert ends_with("latency") == (0, set())
+
+
+@pytest.mark.parametrize(
+    ("agent", "gate"),
+    [
+        (broken.IgnoresAbort, "missed interruption"),
+        (broken.LeaksStaleFrames, "stale frames"),
+        (broken.SpeaksOldTail, "stale audio"),
+        (broken.ComesBack, "missed interruption"),
+        (broken.AbortsLate, "late stop"),
+        (broken.AnswersLate, "late reply"),
+        (broken.DropsWord, "lost word"),
+        (broken.SendsTwice, "repeated audio"),
+        (broken.RunsSlow, "next reply underrun"),
+        (broken.ClaimsTooMuch, "heard text wrong"),
+        (broken.ClaimsOneWordMore, "heard text wrong"),
+    ],
+)
+def test_an_agent_that_is_broken_ends_cis_barge_in_with_1(ends_with, agent, gate):
+    code, failed = ends_with("barge-in", agent=agent)
+    assert code == 1
+    assert gate in failed
+
+
+@pytest.mark.parametrize(
+    ("peer", "gate"),
+    [
+        (broken.silent_peer, "silent reply"),
+        (broken.underrunning_peer, "events with an underrun"),
+        (broken.DoublingPeer, "repeated audio"),
+        (broken.HoardingPeer, "pages leaked"),
+    ],
+)
+def test_a_voice_that_is_broken_ends_cis_barge_in_with_1(ends_with, peer, gate):
+    code, failed = ends_with("barge-in", peer=peer)
+    assert code == 1
+    assert gate in failed
+
+
+@pytest.mark.parametrize(
+    ("peer", "gate"), [(broken.silent_peer, "empty replies"), (broken.DoublingPeer, "miscounted replies")]
+)
+def test_a_voice_that_is_broken_ends_cis_latency_with_1(ends_with, peer, gate):
+    assert ends_with("latency", peer=peer) == (1, {gate, "loads without a whole reply"})
