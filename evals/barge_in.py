@@ -165,8 +165,7 @@ def gates_of(
     if exact:
         gates += [Gate(name.replace("_", " "), found.get(name, 0)) for name in EXACT]
     if selective:
-        absent = sum(kind.n for kind in summary.kinds if not _yields(kind.kind))
-        gates.append(Gate("false stops", found.get("false_stop", 0), limit=absent // 50))
+        gates.append(Gate("false stops", found.get("false_stop", 0), limit=summary.absent // 50))
     if leaked_pages is not None:
         gates.append(Gate("pages leaked", leaked_pages))
     gates.append(Gate("anchors never reached", unreached))
@@ -175,10 +174,6 @@ def gates_of(
         Gate("events with an underrun", found.get("underrun", 0), limit=0 if exact else max(1, summary.n // 10))
     )
     return tuple(gates)
-
-
-def _yields(kind: str) -> bool:
-    return kind in ("interruption", "abort")
 
 
 def _print(options: argparse.Namespace, summary: LedgerSummary) -> None:

@@ -161,8 +161,11 @@ def _make_sound(call: Call, plan: EventPlan, sound: Wave) -> tuple[float, float,
     """Begin the clip; when it starts, and where in it its onset and end are, ms."""
     if plan.scenario.forced:
         return asyncio.get_running_loop().time(), 0.0, 0.0
+    onset = onset_ms(sound, RATE)
+    if onset is None and plan.scenario.expect == "yield":
+        raise AnchorError(f"{plan.key}: nothing in this clip is audible, so nobody could stop at it")
     start_s = call.mouth.speak(sound)
-    return start_s, onset_ms(sound, RATE) or 0.0, silence_ms(sound, RATE) or 1000 * len(sound) / RATE
+    return start_s, onset or 0.0, silence_ms(sound, RATE) or 1000 * len(sound) / RATE
 
 
 async def _watch(call: Call, event: EventRecord, turn: Turn) -> None:

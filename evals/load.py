@@ -44,7 +44,7 @@ def ramp(low_per_s: float, high_per_s: float, duration_s: float, seed: int, *, n
     step_s, starts = duration_s / num_steps, []
     for index in range(num_steps):
         rate = low_per_s + (high_per_s - low_per_s) * index / max(1, num_steps - 1)
-        starts += [index * step_s + at_s for at_s in poisson(rate, step_s, seed + index).starts_s]
+        starts += [index * step_s + at_s for at_s in poisson(rate, step_s, num_steps * seed + index).starts_s]
     return OpenLoop(f"ramp {low_per_s:g}-{high_per_s:g}/s", tuple(starts))
 
 

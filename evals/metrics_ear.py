@@ -65,8 +65,6 @@ class Heard:
         if not before:
             return self.reference_s
         last = before[-1]
-        if ear.at_s(last + EPISODE_GAP_FRAMES) < self.reference_s:
-            return ear.at_s(last + 1)
         for index in indexes:
             if last < index <= last + EPISODE_GAP_FRAMES:
                 last = index

@@ -31,6 +31,7 @@ class LedgerSummary:
     """What a run of events came to.
 
     Attributes:
+        absent: Events that should not stop it.
         stages: ms since the onset, by stage.
         leaks: Audible ms at the ear after each stage.
         after_abort_ms: abort() called -> silence at the ear.
@@ -41,6 +42,7 @@ class LedgerSummary:
     """
 
     n: int
+    absent: int
     stages: dict[str, Spread]
     leaks: dict[str, Spread]
     after_abort_ms: Spread
@@ -69,6 +71,7 @@ def summarise(results: Sequence[EventResult]) -> LedgerSummary:
     rows = [item.row for item in yielding]
     return LedgerSummary(
         n=len(results),
+        absent=len(absent),
         stages={label: found for name, label in STAGES if (found := spread([r.since_onset_ms(name) for r in rows])).n},
         leaks={name.removesuffix("_s"): spread([row.leaked_ms.get(name) for row in rows]) for name in LEAKS},
         after_abort_ms=spread([_between(row.abort_s, row.silence_s) for row in rows]),

@@ -14,7 +14,7 @@ import numpy as np
 
 RESAMPLES = 2_000
 MIN_PAIRS = 6
-"""Fewer pairs give no verdict: five coins fall on one side once in 16 times, and a bootstrap would be sure each time."""
+"""Fewer pairs give no verdict: five coins fall on one side once in 16 times, and a bootstrap would be sure of it."""
 
 
 @dataclass(frozen=True, slots=True)

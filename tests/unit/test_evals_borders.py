@@ -5,6 +5,8 @@ import math
 import numpy as np
 import pytest
 
+from evals.call import AnchorError
+from evals.load import ramp
 from evals.metrics_audio import audible_spans, centred, onset_ms, silence_ms
 from evals.metrics_latency import audio_seconds_per_second, summarise
 from evals.metrics_recording import analyse
@@ -14,6 +16,7 @@ from evals.metrics_stream import Arrival, ReplyRecord, Stall, continuity, latenc
 from evals.metrics_text import lost_words
 from evals.outcome import Gate
 from evals.scenario import Scenario, plan
+from tests.talk_over import record
 
 RATES = (8_000, 16_000, 22_050, 24_000, 44_100, 48_000)
 
@@ -112,6 +115,8 @@ def test_a_longest_stall_of_exactly_the_limit_is_continuous():
 def test_silence_behind_a_reply_does_not_make_it_whole():
     torn = track(24_000, (0.3, 200), (0, 2_000))
     assert defect(reply([(5, len(torn))], torn)) is Defect.TRUNCATED
+    late = track(24_000, (0, 1_000), (0.3, 200))
+    assert defect(reply([(5, len(late))], late)) is Defect.TRUNCATED
     whole = track(24_000, (0, 500), (0.3, 400), (0, 500))
     assert defect(reply([(5, len(whole))], whole)) is None
 
@@ -131,6 +136,7 @@ def test_what_arrives_is_what_the_peer_says_it_handed_over(told_ms, found):
 
 def test_replies_that_say_nothing_add_no_throughput_and_no_continuity():
     loud, quiet = track(24_000, (0.3, 1_000)), np.zeros(240_000, np.int16)
+    torn = reply([(0, 4_800), (900, len(loud) - 4_800)], loud)
     good, empty = reply([(1_000, len(loud))], loud), reply([(2_000, len(quiet))], quiet)
     assert audio_seconds_per_second([good]) == pytest.approx(1.0)
     assert audio_seconds_per_second([good, empty]) == pytest.approx(0.5), "the time that it took counts"
@@ -139,6 +145,11 @@ def test_replies_that_say_nothing_add_no_throughput_and_no_continuity():
     found = summarise("load", [good, empty])
     assert (found.n, found.bad, found.continuity[50]) == (1, 1, 1.0)
     assert summarise("load", [empty]).continuity[50] is None
+    assert [summarise("load", records).show_continuity(50) for records in ([good], [good, torn], [empty])] == [
+        "100 %",
+        "50 %",
+        "-",
+    ]
 
 
 # -- statistics -------------------------------------------------------------------------------------------------------
@@ -255,7 +266,7 @@ def test_the_window_closes_after_exactly_2000_ms(end_ms, silent_ms):
     assert overlap.silent_ms == silent_ms
 
 
-# -- scenarios --------------------------------------------------------------------------------------------------------
+# -- loads and scenarios ----------------------------------------------------------------------------------------------
 
 
 def test_every_event_has_a_key_of_its_own_when_one_clip_stands_for_all_that_is_said():
@@ -263,3 +274,15 @@ def test_every_event_has_a_key_of_its_own_when_one_clip_stands_for_all_that_is_s
     for clip in (None, "voiced"):
         plans = plan([scenario], repeat=2, clip=clip)
         assert len({item.key for item in plans}) == len(plans) == 12
+
+
+def test_a_ramps_steps_differ_between_seeds():
+    steps = [[round(at_s % 10, 6) for at_s in ramp(1, 1, 50, seed).starts_s] for seed in (1, 2, 3)]
+    assert not set(steps[0]) & set(steps[1])
+    assert not set(steps[1]) & set(steps[2])
+
+
+def test_an_interruption_that_nobody_could_hear_is_no_miss_of_the_agent():
+    with pytest.raises(AnchorError, match="audible"):
+        record(level_db=-70.0)
+    assert record(level_db=-70.0, expect="absent").reply.abort_s is None

@@ -10,6 +10,7 @@ from evals.events import EarFrame, EarTrack, EventRecord, Moments, ReplyTrace
 from evals.metrics_barge_in import judge
 from evals.metrics_ear import Heard, first_sound_s, held_from_s, held_ms, media_faults, spans_of, stand_stills
 from evals.metrics_ledger import summarise
+from evals.metrics_side_by_side import values_of
 
 BEGIN_S = 100.0
 RATES = (8_000, 11_025, 16_000, 22_050, 24_000, 44_100, 48_000)
@@ -133,6 +134,12 @@ def test_words_that_began_after_the_decision_are_leaked_and_those_cut_in_two_wer
     assert (result.leaked_words, result.heard_text_error, result.findings) == (0, 1, ("heard_text_wrong",))
 
 
+@pytest.mark.parametrize(("words", "claimed"), [((), "one"), ((WordTime("one", 0, 3, 0, 490),), None)])
+def test_heard_text_is_unknown_without_word_times_and_without_a_claim(words, claimed):
+    result = judge(event(ear(("a", 54), (None, 200)), **stopped(1_010, words=words, claimed=claimed)))
+    assert (result.heard_text_error, result.findings) == (None, ())
+
+
 @pytest.mark.parametrize(("expect", "outcome"), [("yield", "yielded"), ("absent", "stopped")])
 def test_a_stop_in_the_same_moment_as_the_onset_is_not_before_it(expect, outcome):
     assert judge(event(ear(("a", 50), (None, 150)), expect=expect, **stopped(1_000))).outcome == outcome
@@ -186,6 +193,7 @@ def test_frames_in_a_row_are_one_stand_still_and_its_length_is_theirs():
     stood = stand_stills([1.0, 1.02, 1.04, 1.1, 2.0])
     assert [(round(s.start_ms), round(s.length_ms)) for s in stood] == [(1_000, 60), (1_100, 20), (2_000, 20)]
     assert len(stand_stills([1.0, 1.02, 2.0], 1.0, 2.0)) == 1
+    assert len(stand_stills([1.0, 1.04])) == 2, "a frame that sounded lies between them"
     assert stand_stills([]) == []
 
 
@@ -222,10 +230,38 @@ def test_a_reply_that_is_held_back_when_the_recording_ends_never_came_back(back,
     assert ("never_restored" in result.findings) == (not back)
 
 
+@pytest.mark.parametrize("which", ["reply", "next_reply", None])
+def test_a_reply_that_failed_is_a_finding_whichever_of_the_two_it_was(which):
+    traces = {"reply": ReplyTrace("", "a"), "next_reply": ReplyTrace("", "b")}
+    if which is not None:
+        traces[which].error = "ServerGoneError"
+    result = judge(event(ear(("a", 40), (None, 100), ("b", 20)), **traces))
+    assert ("failed_reply" in result.findings) == (which is not None)
+    assert "no_next_reply" not in result.findings
+
+
+def test_a_reply_that_never_comes_is_a_finding_and_none_that_was_not_asked_for_is_not():
+    nothing = ear(("a", 40), (None, 100))
+    assert judge(event(nothing, next_reply=ReplyTrace("", "b"))).findings == ("no_next_reply",)
+    assert judge(event(nothing)).findings == ()
+
+
 @pytest.mark.parametrize(("frames", "silent"), [(49, False), (50, True)])
 def test_a_reply_that_reaches_the_ear_and_is_never_audible_says_nothing(frames, silent):
     result = judge(event(ear(("a", frames), (None, 150), loud=300), expect="absent"))
     assert ("silent_reply" in result.findings) is silent
+
+
+@pytest.mark.parametrize(
+    ("abort_s", "released_s", "release_ms"),
+    [(101.0, 101.05, 50), (101.0, None, None), (None, 101.0, None), (101.0, 100.9, 0)],
+)
+def test_release_is_from_the_abort_on_and_unknown_where_one_of_them_was_not(abort_s, released_s, release_ms):
+    made = event(ear(("a", 50), (None, 100)), onset_ms=800)
+    result = judge(made)
+    made.reply.abort_s, made.reply.released_s = abort_s, released_s
+    found = values_of(made, result, None)
+    assert found.get("release_ms") == pytest.approx(release_ms) if release_ms is not None else "release_ms" not in found
 
 
 # -- many events ------------------------------------------------------------------------------------------------------
@@ -236,11 +272,11 @@ def test_shares_penalty_and_findings_of_several_events_are_added_up():
     missed = judge(event(ear(("a", 200))))
     kept = judge(event(ear(("a", 200)), expect="absent", kind="noise"))
     false = judge(event(ear(("a", 54), (None, 100)), expect="absent", kind="noise", **stopped(1_020)))
-    found = summarise([quick, missed, kept, false])
-    assert (found.n, found.yield_rate, found.selectivity) == (4, 0.5, 0.5)
-    assert found.penalty_ms.value == pytest.approx((80 + 2_000 + 0 + 2_000) / 4)
+    found = summarise([quick, missed, kept, kept, false])
+    assert (found.n, found.absent, found.yield_rate, found.selectivity) == (5, 3, 1 / 2, 2 / 3)
+    assert found.penalty_ms.value == pytest.approx((80 + 2_000 + 0 + 0 + 2_000) / 5)
     assert found.findings == {"missed_interruption": 1, "false_stop": 1}
-    assert {kind.kind: (kind.n, kind.correct) for kind in found.kinds} == {"interruption": (2, 1), "noise": (2, 1)}
+    assert {kind.kind: (kind.n, kind.correct) for kind in found.kinds} == {"interruption": (2, 1), "noise": (3, 2)}
     assert (found.after_abort_ms.n, found.after_abort_ms.p50) == (1, pytest.approx(60))
     nothing = summarise([])
     assert (nothing.n, nothing.yield_rate, nothing.selectivity, nothing.penalty_ms) == (0, None, None, None)
