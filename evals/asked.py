@@ -19,7 +19,7 @@ from evals.texts import text_of_words, unique_texts
 
 OPENED = 2
 """Requests of a few words each time a server is opened: one to hear it, one for its rate."""
-EVENT_S = 8.0
+EVENT_S = 5.0
 JUDGED_S = 2.5
 """About how long the judges take over a sentence, on two cores."""
 SHORT, LONG = 12, 40

@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from enum import Enum
+from itertools import zip_longest
 
 from evals.metrics_audio import Samples, Span, audible_spans, centred
 
@@ -122,7 +123,7 @@ def _overlap(turn: Span, spoken_over: Span, kind: Kind, caller: Sequence[Span], 
 
 def _responses(caller: Sequence[Span], agent: Sequence[Span]) -> list[float]:
     found = []
-    for turn, following in zip(caller, [*caller[1:], None], strict=True):
+    for turn, following in zip_longest(caller, caller[1:]):
         silent = not any(it.start_ms <= turn.end_ms < it.end_ms for it in agent)
         reply = next((it for it in agent if it.start_ms >= turn.end_ms), None)
         if silent and reply is not None and (following is None or reply.start_ms < following.start_ms):

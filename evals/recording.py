@@ -25,6 +25,7 @@ from evals.outcome import Gate, Outcome, finish, table
 from evals.page_recording import write
 
 Pcm = npt.NDArray[np.int16]
+CONVERT = "ffmpeg -i IN -c:a pcm_s16le OUT.wav makes one"
 WORDS = {"interruption": Kind.INTERRUPTION, "other": Kind.NOT_FOR_THE_AGENT}
 
 
@@ -33,7 +34,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     try:
         caller, agent, rate = _tracks(options)
         labels = _labels(options.labels) if options.labels else None
-    except (OSError, ValueError, wave.Error) as error:
+    except (OSError, ValueError) as error:
         print(f"cannot run: {error}")
         return 2
     summary = analyse(caller, agent, rate, labels=labels, level=options.level)
@@ -41,6 +42,8 @@ def main(argv: Sequence[str] | None = None) -> int:
         (f"{item.onset_ms / 1000:.2f} s", item.kind.value, item.silent_ms, item.talk_over_ms, item.leftover_ms)
         for item in summary.overlaps
     ]
+    if not rows:
+        print("nobody spoke over the other: interrupt the agent in mid-sentence; left is the caller, right the agent?")
     print(table(("caller at", "meant", "silent after ms", "talk-over ms", "leftover ms"), rows), end="\n\n")
     outcome = _outcome(options, summary)
     if options.out is not None:
@@ -49,26 +52,38 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 def read(path: Path) -> tuple[Pcm, int]:
-    """A 16-bit WAV, [samples, channels]."""
-    with wave.open(str(path)) as file:
-        if file.getsampwidth() != 2:
-            raise ValueError(f"{path.name} has {8 * file.getsampwidth()}-bit samples; allowed: 16-bit PCM")
-        samples = np.frombuffer(file.readframes(file.getnframes()), "<i2")
-        return samples.reshape(-1, file.getnchannels()), file.getframerate()
+    """A 16-bit WAV, [samples, channels]. Raises OSError, and ValueError for anything else than that."""
+    try:
+        with wave.open(str(path)) as file:
+            if file.getsampwidth() != 2:
+                raise ValueError(
+                    f"{path.name} has {8 * file.getsampwidth()}-bit samples; allowed: 16-bit PCM; {CONVERT}"
+                )
+            samples = np.frombuffer(file.readframes(file.getnframes()), "<i2")
+            return samples.reshape(-1, file.getnchannels()), file.getframerate()
+    except (wave.Error, EOFError) as error:
+        raise ValueError(f"{path.name} is no 16-bit WAV ({str(error) or 'it is cut off'}); {CONVERT}") from error
 
 
 def _tracks(options: argparse.Namespace) -> tuple[Pcm, Pcm, int]:
     if options.call is not None:
         both, rate = read(options.call)
         if both.shape[1] != 2:
-            raise ValueError(f"{options.call.name} has {both.shape[1]} channel; two are needed: caller, agent")
+            raise ValueError(
+                f"{options.call.name} has {both.shape[1]} channel(s); two are needed: caller left, agent right; "
+                "two files of one clock do too: --caller A.wav --agent B.wav"
+            )
         return both[:, 0], both[:, 1], rate
     if options.caller is None or options.agent is None:
-        raise ValueError("give a stereo file, or both --caller and --agent")
+        raise ValueError("give a stereo WAV (caller left, agent right), or both --caller A.wav and --agent B.wav")
     (caller, rate), (agent, other) = read(options.caller), read(options.agent)
     if rate != other:
-        raise ValueError(f"--caller is at {rate} Hz, --agent at {other} Hz; they must be equal")
-    return caller[:, 0], agent[:, 0], rate
+        raise ValueError(
+            f"--caller is at {rate} Hz, --agent at {other} Hz; they must be equal: ffmpeg -i IN -ar {rate} OUT"
+        )
+    length = max(len(caller), len(agent))
+    first, second = (np.pad(track[:, 0], (0, length - len(track))) for track in (caller, agent))
+    return first, second, rate
 
 
 def _labels(path: Path) -> dict[float, Kind]:
@@ -79,7 +94,12 @@ def _labels(path: Path) -> dict[float, Kind]:
             continue
         if word.strip() not in WORDS:
             raise ValueError(f"{path.name}, line {number}: {word.strip()!r}; allowed: {', '.join(WORDS)}")
-        labels[float(at_s)] = WORDS[word.strip()]
+        try:
+            labels[float(at_s)] = WORDS[word.strip()]
+        except ValueError:
+            raise ValueError(
+                f"{path.name}, line {number}: {at_s!r} are no seconds; such as 12.3 interruption"
+            ) from None
     return labels
 
 
@@ -106,6 +126,7 @@ def _outcome(options: argparse.Namespace, summary: CallSummary) -> Outcome:
             Gate("false stops", sum(not item.correct for item in others), limit=len(others) // 50),
             Gate("leftovers after yielding", sum(item.leftover_ms > 0 for item in meant)),
             Gate("recordings without an agent", int(not summary.agent_turns)),
+            Gate("recordings without a caller", int(not summary.caller_turns)),
         ),
         pairs={f"{number}": {"silent_ms": i.silent_ms} for number, i in enumerate(meant) if i.silent_ms is not None},
         not_measured=tuple(_not_measured(summary)),

@@ -169,6 +169,17 @@ async def events(request: web.Request, body: dict[str, str]) -> web.StreamRespon
     return await stream(request, wav(tone(body["input"])), kind="audio/wav")
 
 
+async def wav_only(request: web.Request, body: dict[str, str]) -> web.StreamResponse:
+    """No raw audio, and no field that OpenAI's API does not have."""
+    if body["response_format"] != "wav" or "stream" in body:
+        return await refused(422, "response_format: wav or json")(request, body)
+    return await stream(request, wav(tone(body["input"], 16_000), 16_000), kind="audio/wav")
+
+
+async def mp3_unless_wav(request: web.Request, body: dict[str, str]) -> web.StreamResponse:
+    return await (mp3 if body["response_format"] != "wav" else raw)(request, body)
+
+
 def ways() -> dict[str, Answer]:
     """Each by its name; some count, so that every server has its own."""
     return {
@@ -200,6 +211,8 @@ def ways() -> dict[str, Answer]:
         "bytewise": bytewise,
         "endless": endless,
         "events": events,
+        "wav-only": wav_only,
+        "mp3-unless-wav": mp3_unless_wav,
     }
 
 

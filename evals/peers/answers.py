@@ -65,6 +65,8 @@ def explain(error: Exception, asked: Asked) -> str:
         return f"{where}: it stood still ({str(error) or 'too slow'}): is it still loading? A longer wait: --timeout-s"
     if isinstance(error, OSError):
         return f"{where}: it cannot be reached ({error.strerror or type(error).__name__}): does it run, is --url right?"
+    if isinstance(error, ReplyFailedError):
+        return f"{where}: {error}: the server's own log may say why"
     return f"{where}: {error or type(error).__name__}"
 
 
@@ -131,12 +133,13 @@ def wait_of(header: str | None) -> float | None:
 def check_type(content_type: str) -> None:
     """Raises ValueError for what cannot be raw samples."""
     if NO_SOUND.match(content_type):
-        what = "a web page or text" if content_type.startswith("text/") else content_type
-        raise ValueError(f"the server answers {content_type}; {ALLOWED}" + _instead(what))
+        raise ValueError(f"the server answers {content_type}; {ALLOWED}{_instead(content_type)}")
 
 
 def _instead(what: str) -> str:
-    return ": is --url the API's address?" if what.startswith(("a web", "application")) else ": set the server to that"
+    """What to do about such an answer."""
+    is_page = what == "HTML" or what.startswith(("text/", "application/"))
+    return ": is --url the API's address?" if is_page else ": set the server to that"
 
 
 def check_url(url: str) -> None:
@@ -160,7 +163,7 @@ def check_beginning(data: bytes) -> None:
     """Raises ValueError where the first bytes are those of a compressed file or a page, whatever the label says."""
     for start, name in COMPRESSED.items():
         if data.startswith(start):
-            raise ValueError(f"the server answers {name} under another label; {ALLOWED}: set the server to that")
+            raise ValueError(f"the server answers {name} under another label; {ALLOWED}{_instead(name)}")
 
 
 def check_sound(pcm: Pcm, sample_rate: int) -> None:

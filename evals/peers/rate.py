@@ -53,7 +53,7 @@ class SpokenRate:
         if not _near(found, self.hz):
             raise ValueError(
                 f"raw audio at about {found / 1000:.0f} kHz, for a WAV of the same words has {num_wav} samples at "
-                f"{wav_rate} Hz and it {num_raw}; {self.hz} Hz was asked for: state the right --rate"
+                f"{wav_rate} Hz and it {num_raw}; it was read at {self.hz} Hz: state its --rate"
             )
 
 

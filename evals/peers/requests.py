@@ -12,6 +12,8 @@ from dataclasses import dataclass, field
 from typing import Any
 from urllib.parse import parse_qsl, quote
 
+FIRST_VOICE = "alloy"
+"""OpenAI's form must name a voice; the one for "default"."""
 EXTRAS = ("stream",)
 """Fields that many servers want for streaming, and a few refuse."""
 
@@ -37,10 +39,10 @@ class Request:
 
 
 def openai_request(place: Place, voice: str, text: str) -> Request:
-    """POST {url}/audio/speech; response_format pcm is 24 kHz int16 mono. A voice must be named; alloy is the first."""
+    """POST {url}/audio/speech; response_format pcm is 24 kHz int16 mono."""
     body = {
         "model": place.model,
-        "voice": "alloy" if voice == "default" else voice,
+        "voice": FIRST_VOICE if voice == "default" else voice,
         "input": text,
         "response_format": "pcm",
         "stream": True,

@@ -32,12 +32,14 @@ from evals.peers.asking import IMPATIENT, OPENING, PATIENT, Patience, asked
 from evals.peers.base import Abilities, PeerUnavailableError, Piece, QuietReply, ReplyFailedError, heard_of
 from evals.peers.cutting import SentenceCutter
 from evals.peers.rate import SpokenRate
-from evals.peers.requests import EXTRAS, MAKERS, Place, Request, check_template
+from evals.peers.requests import EXTRAS, FIRST_VOICE, MAKERS, Place, Request, check_template
 from evals.peers.wav_stream import PcmStream
 
 Chunking = Literal["sentence", "whole"]
 
 UNKNOWN_FIELD = (400, 422)
+WAYS = (((), "pcm"), (EXTRAS, "pcm"), ((), "wav"), (EXTRAS, "wav"))
+"""How OpenAI's form is tried: which fields are left out, and the format; the first that gives audio is kept."""
 RATES = {"openai": 24_000, "fish": 44_100, "http": 24_000}
 TRIED_OUT = "One, two, three, four, five."
 
@@ -96,7 +98,8 @@ class WirePeer:
         self._voices = voices
         self._timeout_s = timeout_s
         self._patient = patient
-        self._with_extras = True
+        self._way = WAYS[0]
+        self._way_found = False
         self._rate_asked = False
         self._session: Any = None
 
@@ -127,20 +130,23 @@ class WirePeer:
         except (aiohttp.ClientError, OSError, ValueError, ReplyFailedError) as error:
             await self._session.close()
             place = self._place
-            about = Asked(place.url, place.model, voice, self._key_name, place.key is not None)
+            said = FIRST_VOICE if (self.name, voice) == ("openai", "default") else voice
+            about = Asked(place.url, place.model, said, self._key_name, place.key is not None)
             raise PeerUnavailableError(explain(error, about)) from error
 
     async def _try_out(self, voice: str) -> None:
         """A few words, which also tell whether the server knows every field, and at which rate it speaks."""
-        stream = PcmStream()
-        try:
-            said = await self._all_of(voice, stream)
-        except (RefusedError, ValueError) as error:
-            unknown = not isinstance(error, RefusedError) or error.status in UNKNOWN_FIELD
-            if self.name != "openai" or not (unknown and self._with_extras):
-                raise
-            self._with_extras, stream = False, PcmStream()
-            said = await self._all_of(voice, stream)
+        ways = WAYS if self.name == "openai" and not self._way_found else (self._way,)
+        for way in ways:
+            self._way, stream = way, PcmStream()
+            try:
+                said = await self._all_of(voice, stream)
+                break
+            except (RefusedError, ValueError) as error:
+                known = isinstance(error, RefusedError) and error.status not in UNKNOWN_FIELD
+                if known or way is ways[-1]:
+                    raise
+        self._way_found = True
         self._rate.header(stream.sample_rate)
         check_sound(said, self.sample_rate)
         if self.name == "openai" and stream.sample_rate is None and not self._rate_asked:
@@ -193,9 +199,11 @@ class WirePeer:
 
     def _request(self, voice: str, text: str, **other: str) -> Request:
         request = MAKERS[self.name](self._place, voice, text)
-        left_out = () if self._with_extras else EXTRAS
-        body = {name: value for name, value in (request.body | other).items() if name not in left_out}
-        return replace(request, body=body)
+        if self.name != "openai":
+            return request
+        left_out, form = self._way
+        wanted = {**request.body, "response_format": form, **other}
+        return replace(request, body={name: value for name, value in wanted.items() if name not in left_out})
 
     async def _answer(
         self, request: Request, stream: PcmStream, patience: Patience

@@ -36,10 +36,10 @@ def peer_at(address: str, way: str, **more: object) -> WirePeer:
     ("way", "says"),
     [
         ("html", r"answers text/html; allowed: raw 16-bit PCM or WAV: is --url the API's address\?"),
-        ("hidden-html", r"answers HTML under another label"),
+        ("hidden-html", r"answers HTML under another label.*is --url the API's address"),
         ("hangs", r"stood still \(no byte for 0\.5 s\).*--timeout-s"),
         ("hangs-after-headers", r"stood still \(no byte for 0\.5 s\).*--timeout-s"),
-        ("breaks-off", r"connection closed in mid-answer"),
+        ("breaks-off", r"connection closed in mid-answer: the server's own log"),
         ("empty", r"has no audio in it"),
         ("silence", r"is silence"),
         ("noise", r"noise and no speech: is it 16-bit"),
@@ -55,7 +55,7 @@ def peer_at(address: str, way: str, **more: object) -> WirePeer:
         ("422", r"HTTP 422 \(voice: unknown\): does the server know --model tts-9 and --voice alto\?"),
         ("stereo", r"2 channels, 16 bits; allowed: 16-bit PCM mono: set the server to that"),
         ("8-bit", r"1 channels, 8 bits; allowed"),
-        ("raw-48k-wav-24k", r"raw audio at about 48 kHz.*24000 Hz was asked for: state the right --rate"),
+        ("raw-48k-wav-24k", r"raw audio at about 48 kHz.*it was read at 24000 Hz: state its --rate"),
         ("endless", r"it does not stop, or is not at 24000 Hz"),
     ],
 )
@@ -76,6 +76,8 @@ async def test_what_is_no_speech_is_refused_before_anything_is_measured(address,
         ("raw-48k", 48_000),
         ("bytewise", 8_000),
         ("events", RATE),
+        ("wav-only", 16_000),
+        ("mp3-unless-wav", RATE),
     ],
 )
 async def test_odd_but_sound_answers_are_measured_for_what_they_say(address, way, rate):

@@ -89,3 +89,48 @@ def test_files_that_do_not_fit_say_what_is_needed(tmp_path, capsys):
     both = saved(tmp_path / "both.wav", track(100), track(100))
     assert recording.main([both, "--labels", str(tmp_path / "labels.txt")]) == 2
     assert "allowed: interruption, other" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize(
+    ("name", "says"),
+    [
+        ("call.mp3", "call.mp3 is no 16-bit WAV (file does not start with RIFF id); ffmpeg -i IN"),
+        ("cut.wav", "cut.wav is no 16-bit WAV (it is cut off)"),
+        ("24bit.wav", "24bit.wav has 24-bit samples; allowed: 16-bit PCM; ffmpeg -i IN"),
+        ("nowhere.wav", "No such file or directory"),
+    ],
+)
+def test_a_file_that_is_no_recording_says_how_to_make_one(tmp_path, capsys, name, says):
+    (tmp_path / "call.mp3").write_bytes(b"ID3" + bytes(999))
+    (tmp_path / "cut.wav").write_bytes(b"RIFF")
+    with wave.open(str(tmp_path / "24bit.wav"), "wb") as file:
+        file.setparams((2, 3, RATE, 0, "NONE", ""))
+        file.writeframes(bytes(600))
+    assert recording.main([str(tmp_path / name)]) == 2
+    assert says in capsys.readouterr().out
+
+
+def test_a_recording_of_nobody_fails_by_name_and_is_no_crash(tmp_path, capsys):
+    for name, tracks in (("silence", (track(500), track(500))), ("agent", (track(500), track(500, (10, 400))))):
+        assert recording.main([saved(tmp_path / f"{name}.wav", *tracks), "--out", str(tmp_path)]) == 1
+        out = capsys.readouterr().out
+        assert "FAIL recordings without a caller: 1" in out
+        assert "interrupt the agent in mid-sentence" in out
+
+
+def test_two_files_may_differ_in_length(tmp_path, capsys):
+    caller, agent = (
+        saved(tmp_path / "a.wav", track(3_000, (2_000, 2_900))),
+        saved(tmp_path / "b.wav", track(4_000, (500, 2_300))),
+    )
+    assert recording.main(["--caller", caller, "--agent", agent, "--out", str(tmp_path)]) == 0
+    assert json.loads(capsys.readouterr().out.splitlines()[-1])["figures"]["silent_ms"]["p50"] == pytest.approx(
+        300, abs=1
+    )
+
+
+def test_a_label_without_a_time_says_what_one_looks_like(tmp_path, capsys):
+    (tmp_path / "labels.txt").write_text("soon interruption\n")
+    both = saved(tmp_path / "both.wav", track(100), track(100))
+    assert recording.main([both, "--labels", str(tmp_path / "labels.txt")]) == 2
+    assert "line 1: 'soon' are no seconds; such as 12.3 interruption" in capsys.readouterr().out
