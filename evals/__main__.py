@@ -31,6 +31,8 @@ COMMANDS = {
     "all": ("evals.everything", "a set of these, for this engine and its peers; one report"),
 }
 
+STOPPED = 130
+
 
 def main(argv: list[str]) -> int:
     if not argv or argv[0] not in COMMANDS:
@@ -40,7 +42,11 @@ def main(argv: list[str]) -> int:
         for name, (_, says) in COMMANDS.items():
             print(f"  {name:<13}{says}", file=where)
         return 0 if asked_for else 2
-    return int(import_module(COMMANDS[argv[0]][0]).main(argv[1:]))
+    try:
+        return int(import_module(COMMANDS[argv[0]][0]).main(argv[1:]))
+    except KeyboardInterrupt:
+        print("stopped", file=sys.stderr)
+        return STOPPED
 
 
 if __name__ == "__main__":

@@ -91,11 +91,17 @@ def _latency(lines: Iterable[Line]) -> str:
         fed = "" if line["config"]["feed"] == "once" else ", LLM pace"
         for load, found in line["figures"].items():
             playable, audible = found["ttfa_playable_ms"], found["ttfa_audible_ms"]
-            row = (f"{line['peer']}{fed}", load, found["n"], found["bad"], playable["p50"], playable["p95"])
+            row = (f"{line['peer']}{fed}", load, found["n"], _bad(found), playable["p50"], playable["p95"])
             row += (audible["p50"], audible["p95"], found["ttfa_planned_ms"]["p95"], found["text_lag_ms"]["p50"])
             row += (found["rtf_compute"]["p50"], found["audio_s_per_s"], found["underruns"], found["c50"])
             rows.append(row)
     return _table(header, rows)
+
+
+def _bad(found: Mapping[str, Any]) -> str:
+    """How many replies were bad, and of those that failed why."""
+    reasons = ", ".join(f"{count} {name}" for name, count in found.get("errors", {}).items())
+    return f"{found['bad']} ({reasons})" if reasons else str(found["bad"])
 
 
 def _quality(lines: Sequence[Line]) -> str:

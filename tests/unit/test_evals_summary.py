@@ -22,6 +22,12 @@ def test_the_page_has_figures_failures_and_what_is_missing(capsys):
     assert "rtf_compute (tone gives none)" in page
 
 
+def test_why_replies_failed_stands_beside_how_many(capsys):
+    line = line_of(capsys, latency, "--peer tone --seeds 1 --warm-up 0 --load closed:2:2 --lead-ms 100000")
+    line["figures"]["closed 2"] |= {"bad": 3, "errors": {"HTTP 429": 2, "stuck": 1}}
+    assert "| tone | closed 2 | 2 | 3 (2 HTTP 429, 1 stuck) |" in markdown("A run", [line], {})
+
+
 def test_an_evaluation_that_the_page_does_not_know_is_shown_with_every_figure():
     figures = {
         "aligned": {"n": 20, "wasted": {"n": 24, "p50": 2.0, "p95": 8.0, "p99": 8.0, "worst": 9.0}, "thirds": [1, 2]}
