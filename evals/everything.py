@@ -27,7 +27,13 @@ CONTROL = "--peer tone --virtual --reaction energy --clips voiced --only interru
 NO_FOLDER = ("isolation", "ttfa")
 """Evaluations that write no files."""
 SETS: dict[str, tuple[str, ...]] = {
-    "smoke": (f"barge-in {CONTROL}", "latency --peer tone --seeds 1 --load closed:4:4"),
+    "smoke": (
+        f"barge-in {CONTROL}",
+        "latency --peer tone --seeds 1 --load closed:4:4",
+        # The engine itself: the sine says nothing of what it hands on after an abort, or of a reply without sound.
+        "soak -n 60",
+        "latency --peer engine --seeds 1 --warm-up 0 --load closed:2:2",
+    ),
     "quick": (
         f"barge-in {CONTROL}",
         "barge-in --peer engine --reaction immediate --only abort",

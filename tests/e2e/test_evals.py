@@ -101,8 +101,8 @@ def test_a_gate_that_fails_ends_the_command_with_1(capsys):
 
 
 def test_a_peer_that_is_not_there_says_what_is_missing(capsys):
-    assert latency.main(["--peer", "kokoro", "--seeds", "1"]) == 2
-    assert "--model-file" in capsys.readouterr().out
+    assert latency.main(["--peer", "http", "--seeds", "1"]) == 2
+    assert "--url" in capsys.readouterr().out
 
 
 @pytest.mark.parametrize(
