@@ -18,7 +18,7 @@ from evals.metrics_ear import (
     is_held_at_the_end,
     media_faults,
     other_replies,
-    stand_stills,
+    underruns_of,
 )
 from evals.metrics_text import heard_text_error, lost_words
 
@@ -96,7 +96,7 @@ def judge(event: EventRecord) -> EventResult:
         repeated_ms=repeated_ms,
         heard_text_error=None if unknown else heard_text_error(reply.claimed or "", heard.words),
         underruns=heard.underruns,
-        next_underruns=_next_underruns(event),
+        next_underruns=underruns_of(event.ear, event.next_reply),
         neighbour_underruns=event.neighbour_underruns,
         neighbour_gap_ms=event.neighbour_gap_ms,
     )
@@ -215,11 +215,6 @@ def _findings(event: EventRecord, heard: Heard, result: EventResult) -> tuple[st
         "failed_reply": reply.error is not None or (following is not None and following.error is not None),
     }
     return tuple(name for name, wrong in found.items() if wrong)
-
-
-def _next_underruns(event: EventRecord) -> int:
-    begin_s = first_sound_s(event.ear, event.next_reply)
-    return 0 if begin_s is None else len(stand_stills(event.ear.underruns_s, begin_s))
 
 
 def _not_before(moment_s: float | None, onset_s: float) -> float | None:

@@ -33,8 +33,7 @@ class Heard:
         self.silence_s = max((min(span.end_ms / 1000, self.leak_end_s) for span in self.sounding), default=None)
         stale = audible_ms(self.spans, start_ms=1000 * self.leak_end_s) if reply.abort_s is not None else 0.0
         self.stale_ms = stale if stale >= MIN_STALE_MS else 0.0
-        begun_s = ear.at_s(indexes[0]) if indexes else self.ended_s
-        self.underruns = len(stand_stills(ear.underruns_s, begun_s, self.leak_end_s))
+        self.underruns = underruns_of(ear, reply, self.leak_end_s)
         heard = [(ear.at_s(index), ear.frames[index].media_start // ear.frame_samples) for index in indexes]
         played = {number for _, number in heard}
         self.words = [word.text for word in reply.words if _covered(word.start_ms, word.end_ms, played)]
@@ -119,6 +118,15 @@ def stand_stills(moments_s: Sequence[float], begin_s: float = -math.inf, end_s: 
         else:
             found.append(Span(start_ms, end_ms))
     return [span for span in found if 1000 * begin_s <= span.start_ms < 1000 * end_s]
+
+
+def underruns_of(ear: EarTrack, reply: ReplyTrace | None, end_s: float = math.inf) -> int:
+    """Stand-stills of one reply, until a moment. What follows its last frame is none: only its end came late."""
+    indexes = [index for index, frame in enumerate(ear.frames) if reply and frame.reply_id == reply.reply_id]
+    if reply is None or not indexes:
+        return 0
+    last_s = ear.at_s(indexes[-1]) if reply.completed else math.inf
+    return len(stand_stills(ear.underruns_s, ear.at_s(indexes[0]), min(end_s, last_s)))
 
 
 def held_ms(ear: EarTrack, begin_s: float) -> float | None:

@@ -207,6 +207,14 @@ def test_underruns_are_those_of_the_reply_that_was_spoken_over():
     assert {"underrun", "next_reply_underrun"} <= set(result.findings)
 
 
+@pytest.mark.parametrize(("completed", "underruns"), [(True, 1), (False, 2)])
+def test_an_end_that_is_told_late_is_no_underrun_of_a_reply_that_was_whole(completed, underruns):
+    track = ear(("a", 10), (None, 1), ("a", 10), (None, 100))
+    track.underruns_s += [track.at_s(index) for index in (10, 21, 22)]
+    result = judge(event(track, onset_ms=5_000, reply=ReplyTrace("", "a", completed=completed)))
+    assert result.underruns == underruns
+
+
 def test_a_dip_is_as_long_as_the_ear_was_without_the_reply():
     track = ear(("a", 55), (None, 9), ("a", 120))
     track.held_s += [track.at_s(index) for index in range(55, 64)]
