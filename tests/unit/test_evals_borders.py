@@ -8,7 +8,7 @@ import pytest
 from evals.call import AnchorError
 from evals.load import ramp
 from evals.metrics_audio import audible_spans, centred, onset_ms, silence_ms
-from evals.metrics_latency import audio_seconds_per_second, summarise
+from evals.metrics_latency import audio_seconds_per_second, pairs_of, summarise
 from evals.metrics_recording import analyse
 from evals.metrics_reply import Defect, defect
 from evals.metrics_stats import bootstrap, bootstrap_ratio, nearest_rank, paired, spread
@@ -150,6 +150,13 @@ def test_replies_that_say_nothing_add_no_throughput_and_no_continuity():
         "50 %",
         "-",
     ]
+
+
+def test_a_pair_is_found_by_load_seed_number_and_text_and_a_bad_reply_has_none():
+    loud = track(24_000, (0.3, 1_000))
+    good = reply([(50, len(loud))], loud, load="a", seed=2)
+    keys = list(pairs_of([good, reply([], loud[:0], load="a", seed=2), good]))
+    assert keys == ["a | 2 | 1 | Hello there.", "a | 2 | 3 | Hello there."]
 
 
 # -- statistics -------------------------------------------------------------------------------------------------------

@@ -8,7 +8,7 @@ import pytest
 from agent_tts import WordTime
 from evals.events import EarFrame, EarTrack, EventRecord, Moments, ReplyTrace
 from evals.metrics_barge_in import judge
-from evals.metrics_ear import Heard, first_sound_s, held_from_s, held_ms, media_faults, spans_of, stand_stills
+from evals.metrics_ear import first_sound_s, held_from_s, held_ms, media_faults, spans_of, stand_stills
 from evals.metrics_ledger import summarise
 from evals.metrics_side_by_side import values_of
 
@@ -115,6 +115,12 @@ def test_a_reply_that_sounds_again_at_the_end_of_the_window_goes_on(begins, outc
 def test_late_is_more_than_200_ms_and_what_the_transport_holds(late_ms, late):
     track = ear(("a", 64), (None, 100))
     assert ("late_stop" in judge(event(track, **stopped(1_280 - late_ms))).findings) is late
+
+
+def test_late_by_nothing_is_not_late():
+    made = event(ear(("a", 75), (None, 100)), **(stopped(1_250) | {"transport_ms": 50.0}))
+    assert 1000 * (judge(made).row.silence_s - made.moments.decision_s) == 250
+    assert judge(made).findings == ()
 
 
 @pytest.mark.parametrize(("asked_ms", "late"), [(1_000, False), (999, True)])
@@ -288,9 +294,3 @@ def test_shares_penalty_and_findings_of_several_events_are_added_up():
     assert (found.after_abort_ms.n, found.after_abort_ms.p50) == (1, pytest.approx(60))
     nothing = summarise([])
     assert (nothing.n, nothing.yield_rate, nothing.selectivity, nothing.penalty_ms) == (0, None, None, None)
-
-
-def test_the_stage_at_the_ear_of_a_reply_that_was_heard_is_in_the_ledger():
-    heard = Heard(event(ear(("a", 54), (None, 100)), **stopped(1_020)))
-    assert heard.silence_s == pytest.approx(BEGIN_S + 1.08)
-    assert heard.audible_after_ms(None) is None
