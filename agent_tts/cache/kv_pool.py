@@ -7,9 +7,10 @@ p % page_size. One more page at the end takes what ragged rows are padded with; 
 from __future__ import annotations
 
 import itertools
+import math
 from collections.abc import Sequence
 from functools import cached_property
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
@@ -17,6 +18,9 @@ import torch
 from torch import Tensor
 
 Array = npt.NDArray[np.float32]
+
+MAX_RUNS = 2
+"""Pages in more pieces than this are copied side by side before NumPy reads them."""
 
 
 class KVPool:
@@ -38,6 +42,20 @@ class KVPool:
         shape = (num_layers, slots, kv_heads, head_dim)
         self.k = torch.zeros(shape, dtype=dtype, device=device)  # [layers, slots, kv_heads, head_dim]
         self.v = torch.zeros(shape, dtype=dtype, device=device)
+        self._scratch = np.empty(0, np.float32)
+
+    def gathered(self, array: Array, page_ids: Sequence[int], offset: int, length: int) -> Sequence[tuple[Array, ...]]:
+        """Of each layer of `array` (k or v on NumPy) `length` positions of these pages from `offset` on, side by side.
+
+        Each lies where the one before lay.
+        """
+        num_layers, _, kv_heads, head_dim = array.shape
+        paged = array.reshape(num_layers, -1, self.page_size, kv_heads, head_dim)
+        shape = (len(page_ids), *paged.shape[2:])
+        size = math.prod(shape)
+        if size > len(self._scratch):
+            self._scratch = np.empty(size, np.float32)
+        return _Gathered(paged, page_ids, slice(offset, offset + length), self._scratch[:size].reshape(shape))
 
     @property
     def padding_slot(self) -> int:
@@ -81,6 +99,37 @@ class KVPool:
         return PagedView(self, page_tables, starts, lengths, window, context)
 
 
+class RowArrays(NamedTuple):
+    """One row's KV for NumPy, by layer.
+
+    Attributes:
+        keys, values: Of each layer slices [positions, kv_heads, head_dim], one behind the other; the new position last.
+        new_keys, new_values: Where the new position of each layer is written before the others are asked for.
+        num_positions: The new one included.
+    """
+
+    keys: Sequence[tuple[Array, ...]]
+    values: Sequence[tuple[Array, ...]]
+    new_keys: Sequence[Array]
+    new_values: Sequence[Array]
+    num_positions: int
+
+
+class _Gathered(Sequence[tuple[Array, ...]]):
+    """Of each layer some pages side by side, copied when asked for: at the speed of memory, where products are not."""
+
+    def __init__(self, paged: Array, page_ids: Sequence[int], seen: slice, scratch: Array) -> None:
+        self._paged, self._ids, self._scratch = paged, np.array(page_ids), scratch
+        self._joined = scratch.reshape(-1, *paged.shape[3:])[seen]
+
+    def __len__(self) -> int:
+        return len(self._paged)
+
+    def __getitem__(self, layer: Any) -> Any:
+        np.take(self._paged[layer], self._ids, axis=0, out=self._scratch, mode="clip")
+        return (self._joined,)
+
+
 class RowView:
     """One row, read in place: its context is one slice, or a few where its pages do not lie side by side."""
 
@@ -89,6 +138,9 @@ class RowView:
         visible_from = 0 if window is None or length > 1 else max(0, end - window)
         self._pool, self._window, self._start, self._end = pool, window, start, end
         self._runs = _runs(pages, pool.page_size, visible_from, end)
+        size = pool.page_size
+        self._page_ids = pages[visible_from // size : -(-end // size)]
+        self._offset, self._visible = visible_from % size, end - visible_from
         assert length == 1 or len(self._runs) == 1, "several new positions of scattered pages take a PagedView"
 
     @cached_property
@@ -119,14 +171,22 @@ class RowView:
         """The rows of this view, each by itself: this one."""
         return [self]
 
-    def arrays(self) -> tuple[list[tuple[Array, ...]], list[tuple[Array, ...]]]:
+    def arrays(self) -> RowArrays:
         """Keys and values of each layer as NumPy slices [positions, kv_heads, head_dim], the new position last.
 
-        They are the pool's own memory. float32 on a CPU only.
+        They are the pool's own memory, or, of scattered pages, a copy that the next one overwrites. float32 on a CPU
+        only.
         """
-        k, v = self._pool.k.numpy(), self._pool.v.numpy()
-        keys, values = ([list(array[:, run]) for run in self._runs] for array in (k, v))
-        return list(zip(*keys, strict=True)), list(zip(*values, strict=True))
+        pool, new = self._pool, self._runs[-1].stop - 1
+        k, v = pool.k.numpy(), pool.v.numpy()
+        if len(self._runs) > MAX_RUNS:
+            keys, values = (pool.gathered(array, self._page_ids, self._offset, self._visible) for array in (k, v))
+        else:
+            keys, values = self._sliced(k), self._sliced(v)
+        return RowArrays(keys, values, list(k[:, new]), list(v[:, new]), self._visible)
+
+    def _sliced(self, array: Array) -> Sequence[tuple[Array, ...]]:
+        return list(zip(*(list(array[:, run]) for run in self._runs), strict=True))
 
 
 class PagedView:

@@ -166,7 +166,7 @@ class AloneDecoder:
         self._places = []
         for position in range(len(angles)):
             cache.begin(1, position)
-            self._places.append((numpy_stack.row_runs(cache.keys), numpy_stack.row_runs(cache.values)))
+            self._places.append(numpy_stack.row_arrays(cache.keys, cache.values))
 
     def codes(self, hidden: Tensor, first: int, choose: Callable[[int, numpy_stack.Array], int]) -> list[int]:
         """As FastDecoder.codes() with hidden [1, slow dim]; `choose` is given logits [candidates]."""

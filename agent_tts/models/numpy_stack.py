@@ -1,4 +1,4 @@
-"""DecodeStack row by row on a CPU in float32, on NumPy: a call costs a third, a product with one row half.
+"""DecodeStack on a CPU in float32, on NumPy: a call costs a third, a product with one row half.
 
 Same weights (shared memory), same KV layout, same values up to the order of summation. Measured by
 evals/slow_fast_bench.py; the product is memory-bound, so what counts is how fast the BLAS below streams a matrix.
@@ -43,9 +43,6 @@ class _Work(NamedTuple):
 Runs = tuple[Array, ...]
 """Keys or values of one row and layer: slices [positions, kv_heads, head_dim] one behind the other."""
 
-MAX_ROWS = 8
-"""Up to so many rows, one after the other is at least as fast as PyTorch's product with all of them."""
-
 
 class RowStep(NamedTuple):
     """One new position of one row.
@@ -53,20 +50,34 @@ class RowStep(NamedTuple):
     Attributes:
         x: [dim].
         angles: [head_dim / 2], the turn of each pair at this position.
-        keys, values: Of each layer all positions; the last place is the new position's and is written.
+        keys, values: Of each layer all positions, the new one last. What a layer gives may be overwritten by the next.
+        new_keys, new_values: Of each layer where the new position's are written, before the others are read.
+        num_positions: Of a layer, the new one included.
     """
 
     x: Array
     angles: ComplexArray
     keys: Sequence[Runs]
     values: Sequence[Runs]
+    new_keys: Sequence[Array]
+    new_values: Sequence[Array]
+    num_positions: int
+
+
+class _Rows(NamedTuple):
+    """The rows of one call together."""
+
+    steps: Sequence[RowStep]
+    angles: ComplexArray  # [positions, 1, head_dim / 2]
+    scores: Array  # [positions, kv_heads, heads of one kv head, longest context]; -inf behind a row's own context
+    weights: Array  # the same shape
 
 
 class RowCache(Protocol):
     """The KV of one row."""
 
-    def arrays(self) -> tuple[Sequence[Runs], Sequence[Runs]]:
-        """Keys and values of each layer; the last place of the last slice is the new position's, to be written."""
+    def arrays(self) -> tuple[Sequence[Runs], Sequence[Runs], Sequence[Array], Sequence[Array], int]:
+        """As RowStep has them."""
         ...
 
 
@@ -79,9 +90,12 @@ class RowCaches(Protocol):
         ...
 
 
-def row_runs(tensors: Sequence[torch.Tensor]) -> list[Runs]:
-    """Tensors [1, positions, kv_heads, head_dim], one a layer, as forward() takes them; the same memory."""
-    return [(tensor.numpy()[0],) for tensor in tensors]
+def row_arrays(
+    keys: Sequence[torch.Tensor], values: Sequence[torch.Tensor]
+) -> tuple[list[Runs], list[Runs], list[Array], list[Array], int]:
+    """Of tensors [1, positions, kv_heads, head_dim], one a layer, as forward() takes them; the same memory."""
+    k, v = ([tensor.numpy()[0] for tensor in part] for part in (keys, values))
+    return [(run,) for run in k], [(run,) for run in v], [run[-1] for run in k], [run[-1] for run in v], len(k[0])
 
 
 def fits(stack: DecodeStack) -> bool:
@@ -109,23 +123,41 @@ class NumpyStack:
         Steps of the same row must come in the order of their positions. Returns [positions, dim] before the final norm.
         """
         x = np.stack([step.x for step in steps])
-        work = self._work_for(len(x))
+        work, rows = self._work_for(len(x)), self._together(steps)
         with np.errstate(over="ignore"):  # exp of a large number: the gate is 0, as it should be
             for number, layer in enumerate(self._layers):
-                self._attention(number, layer, x, steps, work)
+                self._attention(number, layer, x, rows, work)
                 self._feed_forward(layer, x, work)
         return x
+
+    def _together(self, steps: Sequence[RowStep]) -> _Rows:
+        """These rows with their angles and places for their contexts."""
+        shape = (len(steps), self._kv_heads, self._heads // self._kv_heads, max(step.num_positions for step in steps))
+        scores = np.empty(shape, np.float32)
+        for row, step in enumerate(steps):
+            scores[row, ..., step.num_positions :] = -np.inf
+        angles = np.stack([step.angles for step in steps])[:, None]
+        return _Rows(steps, angles, scores, np.empty(shape, np.float32))
 
     def norm(self, x: Array) -> Array:
         """The final norm: [positions, dim] -> the same shape; valid until the next call."""
         return self._norm(x, self._final_norm, self._work_for(len(x)))
 
-    def _attention(self, number: int, layer: _Weights, x: Array, steps: Sequence[RowStep], work: _Work) -> None:
+    def _attention(self, number: int, layer: _Weights, x: Array, rows: _Rows, work: _Work) -> None:
         np.dot(self._norm(x, layer.attention_norm, work), layer.wqkv, out=work.qkv)
+        heads, kv_heads = self._heads, self._kv_heads
         qkv = work.qkv.reshape(len(x), -1, self._head_dim)
-        for row, step in enumerate(steps):
-            mixed = self._attend(layer, qkv[row], step.angles, step.keys[number], step.values[number])
-            work.mixed[row] = mixed.reshape(-1)
+        qk, values = qkv[:, : heads + kv_heads], qkv[:, heads + kv_heads :]
+        if layer.qk_norm is not None:
+            self._norm_heads(qk, layer.qk_norm)
+        pairs = qk.view(np.complex64)  # [rows, heads + kv_heads, head_dim / 2]
+        pairs *= rows.angles
+        for row, step in enumerate(rows.steps):
+            step.new_keys[number][:] = qk[row, heads:]
+            step.new_values[number][:] = values[row]
+        query = qk[:, :heads].reshape(len(x), kv_heads, -1, self._head_dim)
+        query *= self._scale
+        self._attend(number, query, rows, work.mixed.reshape(query.shape))
         np.dot(work.mixed, layer.wo, out=work.out)
         x += work.out
 
@@ -140,30 +172,29 @@ class NumpyStack:
         np.dot(up, layer.w2, out=work.out)
         x += work.out
 
-    def _attend(self, layer: _Weights, qkv: Array, angles: ComplexArray, keys: Runs, values: Runs) -> Array:
-        """One position: qkv [heads + 2 * kv_heads, head_dim] -> [kv_heads, heads of one kv head, head_dim]."""
-        heads, kv_heads, head_dim = self._heads, self._kv_heads, self._head_dim
-        qk = qkv[: heads + kv_heads]
-        if layer.qk_norm is not None:
-            scale = np.einsum("hd,hd->h", qk, qk)
-            scale /= head_dim
-            scale += self._eps
-            np.sqrt(scale, out=scale)
-            qk /= scale[:, None]
-            qk *= layer.qk_norm
-        pairs = qk.view(np.complex64)  # [heads + kv_heads, head_dim / 2]
-        pairs *= angles
-        keys[-1][-1] = qk[heads:]
-        values[-1][-1] = qkv[heads + kv_heads :]
-        query = qk[:heads].reshape(kv_heads, -1, head_dim)
-        query *= self._scale
-        parts = [np.matmul(query, run.transpose(1, 2, 0)) for run in keys]
-        scores = parts[0] if len(parts) == 1 else np.concatenate(parts, axis=-1)
-        scores -= np.maximum.reduce(scores, axis=-1, keepdims=True)  # [kv_heads, heads of one kv head, context]
-        np.exp(scores, out=scores)
-        mixed = _mixed(scores, values)
-        mixed /= np.add.reduce(scores, axis=-1, keepdims=True)
-        return mixed
+    def _attend(self, number: int, query: Array, rows: _Rows, out: Array) -> None:
+        """query [rows, kv_heads, heads of one kv head, head_dim] -> out. Only the products go row by row."""
+        scores, weights = rows.scores, rows.weights
+        for row, step in enumerate(rows.steps):
+            begin = 0
+            for run in step.keys[number]:
+                end = begin + len(run)
+                np.matmul(query[row], run.transpose(1, 2, 0), out=scores[row, ..., begin:end])
+                begin = end
+        np.subtract(scores, np.maximum.reduce(scores, axis=-1, keepdims=True), out=weights)
+        np.exp(weights, out=weights)
+        for row, step in enumerate(rows.steps):
+            _mix(weights[row], step.values[number], out[row])
+        out /= np.add.reduce(weights, axis=-1, keepdims=True)
+
+    def _norm_heads(self, qk: Array, weight: Array) -> None:
+        """Norm of each head, in place: [rows, heads + kv_heads, head_dim]."""
+        scale = np.einsum("rhd,rhd->rh", qk, qk)
+        scale /= self._head_dim
+        scale += self._eps
+        np.sqrt(scale, out=scale)
+        qk /= scale[..., None]
+        qk *= weight
 
     def _norm(self, x: Array, weight: Array, work: _Work) -> Array:
         out = work.normed
@@ -183,14 +214,13 @@ class NumpyStack:
         return self._work[rows]
 
 
-def _mixed(weights: Array, values: Runs) -> Array:
-    """weights [kv_heads, heads of one kv head, context] -> [kv_heads, heads of one kv head, head_dim]."""
-    mixed: Array = np.matmul(weights[..., : len(values[0])], values[0].transpose(1, 0, 2))
+def _mix(weights: Array, values: Runs, out: Array) -> None:
+    """weights [kv_heads, heads of one kv head, context or more] -> out [kv_heads, heads of one kv head, head_dim]."""
     begin = len(values[0])
+    np.matmul(weights[..., :begin], values[0].transpose(1, 0, 2), out=out)
     for run in values[1:]:
-        mixed += np.matmul(weights[..., begin : begin + len(run)], run.transpose(1, 0, 2))
+        out += np.matmul(weights[..., begin : begin + len(run)], run.transpose(1, 0, 2))
         begin += len(run)
-    return mixed
 
 
 def _shared(layer: Layer) -> _Weights:

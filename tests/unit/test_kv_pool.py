@@ -90,12 +90,26 @@ def test_pages_that_form_a_run_are_read_in_place() -> None:
     assert mask.tolist() == [[[True, True, False], [True, True, True]]]
 
 
-def test_scattered_pages_of_a_row_are_read_in_few_slices() -> None:
+def test_a_row_in_two_pieces_is_read_in_place() -> None:
     cache = pool()
-    view = cache.view([[5, 6, 2, 3, 9]], [17], [1], window=15)
-    keys, _ = view.arrays()
-    assert [len(run) for run in keys[0]] == [5, 8, 2]
-    assert keys[1][1].ctypes.data == cache.k[1, 2 * PAGE].data_ptr()
+    arrays = cache.view([[5, 6, 2, 3]], [13], [1], window=12).arrays()
+    assert [len(run) for run in arrays.keys[0]] == [6, 6]
+    assert arrays.keys[1][1].ctypes.data == cache.k[1, 2 * PAGE].data_ptr()
+
+
+def test_scattered_pages_of_a_row_are_read_side_by_side_with_what_was_just_written() -> None:
+    cache = pool()
+    cache.k.copy_(torch.arange(cache.k.numel()).view_as(cache.k))
+    table = [5, 1, 7, 3, 9]
+    arrays = cache.view([table], [17], [1], window=15).arrays()
+    slots = [table[position // PAGE] * PAGE + position % PAGE for position in range(3, 18)]
+    for layer in range(2):
+        arrays.new_keys[layer][:] = -layer - 1.0
+        (keys,) = arrays.keys[layer]
+        assert len(keys) == arrays.num_positions == 15
+        assert (keys == cache.k[layer, slots].numpy()).all()
+        assert (keys[-1] == -layer - 1.0).all()
+    assert cache.k[1, slots[-1], 0, 0] == -2.0, "it is kept in the pool, not in the copy alone"
 
 
 def test_too_few_pages_are_refused() -> None:
