@@ -16,6 +16,7 @@ from typing import Any
 
 from evals import virtual_time
 from evals.call import AnchorError, CallSetting, run_event
+from evals.clips import clip
 from evals.events import EventRecord
 from evals.metrics_barge_in import EventResult, judge
 from evals.metrics_ear import stand_stills
@@ -26,7 +27,7 @@ from evals.page_barge_in import write_report
 from evals.peers.base import Peer, PeerUnavailableError
 from evals.peers.registry import ABILITIES, add_options, make_peer
 from evals.policies import REACTIONS, SELECTIVE, reaction_maker
-from evals.scenario import FOLDER, EventPlan, load, plan
+from evals.scenario import FOLDER, EventPlan, ScenarioError, load, plan
 from evals.stt import STTS, stt_maker
 
 NEIGHBOUR_S = 0.5
@@ -45,15 +46,19 @@ NEVER = (
     "no_next_reply",
     "failed_reply",
 )
+ON_VIRTUAL_TIME = ("tone", "talker")
 EXACT = ("late_stop", "late_reply", "next_reply_underrun")
 
 
 def main(argv: Sequence[str] | None = None) -> int:
     options = _parser().parse_args(argv)
+    if options.virtual and options.peer not in ON_VIRTUAL_TIME:
+        print(f"cannot run: --virtual is for --peer {' and '.join(ON_VIRTUAL_TIME)}; {options.peer} needs real time")
+        return 2
     runner = virtual_time.run if options.virtual else asyncio.run
     try:
         events, leaked_pages, unreached = runner(_run(options))
-    except PeerUnavailableError as error:
+    except (PeerUnavailableError, ScenarioError) as error:
         print(f"cannot run: {error}")
         return 2
     results = [judge(event) for event in events]
@@ -76,6 +81,7 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 async def _run(options: argparse.Namespace) -> tuple[list[EventRecord], int | None, list[str]]:
+    plans = plans_of(options)
     peer = make_peer(options)
     await peer.open()
     try:
@@ -84,7 +90,6 @@ async def _run(options: argparse.Namespace) -> tuple[list[EventRecord], int | No
             voice=options.voice,
             make_reaction=reaction_maker(options.reaction, stt_maker(options.stt)),
         )
-        plans = plans_of(options)
         if options.warm_up and plans:
             await run_event(peer, plans[0], setting, options.seed + 9_000)
         events, unreached = await run_all(peer, plans, setting, streams=options.streams, seed=options.seed)
@@ -132,8 +137,9 @@ def _note_neighbours(events: list[EventRecord]) -> None:
 
 
 def plans_of(options: argparse.Namespace) -> list[EventPlan]:
-    """The events that the options ask for."""
-    scenarios = load(options.scenarios)
+    """The events that the options ask for. Raises ScenarioError for none, and for a sound that is not there."""
+    known = load(options.scenarios)
+    scenarios = known
     if options.only:
         scenarios = [item for item in scenarios if any(word in (item.name, item.kind) for word in options.only)]
     if options.quick:
@@ -142,8 +148,15 @@ def plans_of(options: argparse.Namespace) -> list[EventPlan]:
             for item in scenarios
         ]
     if not scenarios:
-        raise SystemExit(f"no scenario of --only {options.only} in {options.scenarios}")
-    return plan(scenarios, repeat=options.repeat, clip=options.clips)
+        names = ", ".join(sorted({name for item in known for name in (item.kind, item.name)}))
+        raise ScenarioError(f"no scenario is called {' or '.join(options.only)}; allowed for --only: {names}")
+    plans = plan(scenarios, repeat=options.repeat, clip=options.clips)
+    for name in {item.clip for item in plans if not item.clip.startswith("say")}:
+        try:
+            clip(name)
+        except (OSError, ValueError) as error:
+            raise ScenarioError(f"clip {name!r}: {error}") from error
+    return plans
 
 
 def gates_of(

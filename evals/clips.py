@@ -123,7 +123,9 @@ def recording(path: Path) -> Wave:
 
     stream = PcmStream()
     samples = stream.push(path.read_bytes()).astype(np.float32) / 32767
-    return np.asarray(soxr.resample(samples, stream.sample_rate or RATE, RATE), np.float32)
+    if stream.sample_rate is None:
+        raise ValueError(f"{path.name} is no WAV; allowed: 16-bit PCM mono")
+    return np.asarray(soxr.resample(samples, stream.sample_rate, RATE), np.float32)
 
 
 def save(path: Path, samples: npt.NDArray[np.int16], sample_rate: int, *, channels: int = 1) -> None:

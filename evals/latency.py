@@ -75,6 +75,15 @@ def load_of(text: str, seed: int) -> Load:
     raise ValueError(f"load {text!r} is none of closed:N:N, poisson:RATE:S, ramp:LOW:HIGH:S, burst:SIZE:TIMES:EVERY_S")
 
 
+def _load_name(text: str) -> str:
+    """A load's short form, as it is; argparse says what is wrong with another."""
+    try:
+        load_of(text, 1)
+    except ValueError as error:
+        raise argparse.ArgumentTypeError(str(error)) from error
+    return text
+
+
 async def _run(options: argparse.Namespace) -> list[LoadRun]:
     names = options.load or SETS[options.set]
     collected: dict[str, LoadRun] = {}
@@ -194,7 +203,9 @@ def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="python -m evals latency", description=(__doc__ or "").splitlines()[0])
     add_options(parser)
     parser.add_argument("--set", choices=sorted(SETS), default="quick", help="which loads (default: quick)")
-    parser.add_argument("--load", action="append", help="a load instead of a set, e.g. poisson:2:60; repeatable")
+    parser.add_argument(
+        "--load", action="append", type=_load_name, help="a load instead of a set, e.g. poisson:2:60; repeatable"
+    )
     parser.add_argument("--feed", choices=("llm", "once"), default="once", help="text at an LLM's pace, or all at once")
     parser.add_argument("--tokens-per-s", type=float, default=30.0, help="pace of --feed llm")
     parser.add_argument("--sentences", type=int, default=1, help="sentences in a reply")

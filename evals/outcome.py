@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import argparse
 import json
 import os
 import platform
@@ -84,6 +85,13 @@ def finish(outcome: Outcome, out: Path | None) -> int:
         print(f"written: {path}")
     print(json.dumps(rounded(values)))
     return 0 if outcome.passed else 1
+
+
+def existing(text: str) -> Path:
+    """A file or folder that an option names; argparse says when it is not there."""
+    if not Path(text).exists():
+        raise argparse.ArgumentTypeError(f"{text} is not there")
+    return Path(text)
 
 
 def environment() -> dict[str, Any]:

@@ -35,7 +35,7 @@ from evals.metrics_latency import errors, failures
 from evals.metrics_quality import Heard, QualitySummary, against, compare_texts, summarise
 from evals.metrics_stats import Interval, bootstrap
 from evals.metrics_stream import ReplyRecord
-from evals.outcome import Gate, Outcome, finish, progress, table
+from evals.outcome import Gate, Outcome, existing, finish, progress, table
 from evals.page_quality import write_report
 from evals.peers.base import PeerUnavailableError
 from evals.peers.registry import ABILITIES, add_options, make_peer
@@ -267,10 +267,10 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("-n", type=int, default=40, help="sentences (default 40; 150 or more for claims below 1 %%)")
     parser.add_argument("--quick", action="store_true", help=f"{QUICK} sentences: does it run, not how good is it")
     parser.add_argument("--voices", nargs="+", default=None, help="several voices, each judged on its own")
-    parser.add_argument("--reference", type=Path, default=None, help="WAV of the person who was cloned")
-    parser.add_argument("--others", type=Path, default=None, help="folder of WAVs of other people: the floor")
+    parser.add_argument("--reference", type=existing, default=None, help="WAV of the person who was cloned")
+    parser.add_argument("--others", type=existing, default=None, help="folder of WAVs of other people: the floor")
     parser.add_argument("--hard", action="store_true", help="numbers, dates, initialisms, names, tongue twisters")
-    parser.add_argument("--sentences-file", type=Path, default=None, help="your own sentences, one a line")
+    parser.add_argument("--sentences-file", type=existing, default=None, help="your own sentences, one a line")
     parser.add_argument("--modes", nargs="+", choices=MODES, default=list(MODES))
     parser.add_argument(
         "--cache", type=Path, default=Path(".cache/models"), help="where the judge's model is put together"

@@ -88,7 +88,10 @@ def load(path: Path) -> list[Scenario]:
     """The scenarios of one file, or of all files of a folder in order of their names."""
     if path.is_dir():
         return [scenario for file in sorted(path.glob("*.yaml")) for scenario in load(file)]
-    data = yaml.safe_load(path.read_text(encoding="utf-8"))
+    try:
+        data = yaml.safe_load(path.read_text(encoding="utf-8"))
+    except (OSError, yaml.YAMLError) as error:
+        raise ScenarioError(f"{path} cannot be read: {' '.join(str(error).split())}") from error
     if not isinstance(data, dict) or list(data) != ["scenarios"]:
         raise ScenarioError(f"{path.name}: one key is needed, 'scenarios'")
     return [_scenario(values, path.name) for values in data["scenarios"]]

@@ -53,6 +53,8 @@ class Asked:
     voice: str
     key_name: str
     has_key: bool
+    form: str
+    """What an address of this kind looks like."""
 
 
 def explain(error: Exception, asked: Asked) -> str:
@@ -79,7 +81,7 @@ def _advice(error: RefusedError, asked: Asked) -> str:
             name = asked.key_name or "a variable"
             return f"the server wants a key: put it into {name}, or name the variable that holds it: --key-env"
         case 404 | 405:
-            return f"is --url right (OpenAI's form ends in /v1), and does the server know {which}?"
+            return f"is --url right ({asked.form}), and does the server know {which}?"
         case 400 | 422:
             return f"does the server know {which}?"
         case 429:

@@ -58,7 +58,7 @@ class FishLivePeer:
     ) -> None:
         self.sample_rate = sample_rate
         self.rate_known_by = "as it was asked for"
-        self._asked = Asked(url, model, voice, key_name, key is not None)
+        self._asked = Asked(url, model, voice, key_name, key is not None, "Fish's form has no path")
         self._key = key
         self._timeout_s = timeout_s
         self._headers = ({"Authorization": f"Bearer {key}"} if key else {}) | ({"model": model} if model else {})

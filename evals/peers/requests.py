@@ -12,6 +12,11 @@ from dataclasses import dataclass, field
 from typing import Any
 from urllib.parse import parse_qsl, quote
 
+FORMS = {
+    "openai": "OpenAI's form ends in /v1",
+    "fish": "Fish's form has no path",
+    "http": "the whole address is wanted",
+}
 FIRST_VOICE = "alloy"
 """OpenAI's form must name a voice; the one for "default"."""
 EXTRAS = ("stream",)

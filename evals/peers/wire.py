@@ -32,7 +32,7 @@ from evals.peers.asking import IMPATIENT, OPENING, PATIENT, Patience, asked
 from evals.peers.base import Abilities, PeerUnavailableError, Piece, QuietReply, ReplyFailedError, heard_of
 from evals.peers.cutting import SentenceCutter
 from evals.peers.rate import SpokenRate
-from evals.peers.requests import EXTRAS, FIRST_VOICE, MAKERS, Place, Request, check_template
+from evals.peers.requests import EXTRAS, FIRST_VOICE, FORMS, MAKERS, Place, Request, check_template
 from evals.peers.wav_stream import PcmStream
 
 Chunking = Literal["sentence", "whole"]
@@ -131,7 +131,7 @@ class WirePeer:
             await self._session.close()
             place = self._place
             said = FIRST_VOICE if (self.name, voice) == ("openai", "default") else voice
-            about = Asked(place.url, place.model, said, self._key_name, place.key is not None)
+            about = Asked(place.url, place.model, said, self._key_name, place.key is not None, FORMS[self.name])
             raise PeerUnavailableError(explain(error, about)) from error
 
     async def _try_out(self, voice: str) -> None:

@@ -11,8 +11,9 @@ import pytest
 from evals import asked, barge_in, compare, everything, latency, quality, runs, virtual_time, yours
 from evals.everything import run_set
 from evals.outcome import environment
+from evals.peers.base import ReplyFailedError
 from evals.peers.registry import OPTIONS, add_options, as_arguments
-from evals.peers.tone import TonePeer
+from evals.peers.tone import TonePeer, ToneReply
 from tests.strange_server import start
 
 
@@ -174,6 +175,43 @@ def test_nobody_s_key_goes_to_somebody_else_s_server(monkeypatch):
     for peer in ("fish", "fish-live", "http"):
         assert yours._with_key(yours._parser().parse_args(["--peer", peer])) == ", without a key"
     assert yours._with_key(yours._parser().parse_args([])) == ", with the key in OPENAI_API_KEY"
+
+
+@pytest.mark.parametrize(
+    ("module", "words", "says"),
+    [
+        (latency, "--load storm:3", "load 'storm:3' is none of closed:N:N"),
+        (latency, "--load poisson:0:5", "rate_per_s is 0"),
+        (quality, "--sentences-file nowhere.txt", "nowhere.txt is not there"),
+        (barge_in, "--only nothing", "no scenario is called nothing; allowed for --only: "),
+        (barge_in, "--scenarios nowhere.yaml", "nowhere.yaml cannot be read"),
+        (barge_in, "--clips file:nowhere.wav", "clip 'file:nowhere.wav': "),
+        (barge_in, "--clips trumpet", "clip 'trumpet'; allowed: say:TEXT, file:PATH"),
+        (barge_in, f"--clips file:{__file__}", "is no WAV; allowed: 16-bit PCM mono"),
+        (barge_in, "--virtual", "--virtual is for --peer tone and talker; openai needs real time"),
+    ],
+)
+def test_an_option_that_is_wrong_is_said_before_a_server_is_asked(capsys, module, words, says):
+    # The address answers nothing: whoever asks it says so instead.
+    try:
+        code = module.main(["--peer", "openai", "--url", "http://127.0.0.1:9/v1", *words.split()])
+    except SystemExit as end:
+        code = end.code
+    captured = capsys.readouterr()
+    assert code == 2
+    assert says in captured.out + captured.err
+
+
+def test_a_reply_that_fails_is_the_reason_why_an_event_never_came(capsys, monkeypatch):
+    class Failing(ToneReply):
+        async def __aiter__(self):
+            raise ReplyFailedError("HTTP 500")
+            yield
+
+    monkeypatch.setattr(TonePeer, "reply", lambda self, *, voice: Failing(*self._settings, self._sound))
+    words = "--peer tone --virtual --reaction energy --clips voiced --only steady --quick --warm-up 0"
+    assert barge_in.main(words.split()) == 1
+    assert "no 'steady' before the reply ended (HTTP 500)" in capsys.readouterr().out
 
 
 # -- a set ------------------------------------------------------------------------------------------------------------
