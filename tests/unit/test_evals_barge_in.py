@@ -16,7 +16,6 @@ from evals.reactions import NeverReaction
 from evals.scenario import EventPlan, Scenario
 from tests.talk_over import DipsFirst, event
 
-
 # -- a sound agent ----------------------------------------------------------------------------------------------------
 
 
