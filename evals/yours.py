@@ -70,7 +70,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     line = {"eval": "yours", "peer": options.peer, "quick": options.quick}
     total = _total(parts)
     line |= {"asked": {"replies": total.replies, "characters": total.characters}}
-    return run_set([part.command for part in parts], options.out, f"Evaluation of {options.peer}{where}", line)
+    return run_set([part.command for part in parts], options.out, f"Evaluation of {_named(options)}{where}", line)
 
 
 async def _hear(options: argparse.Namespace) -> tuple[ReplyRecord, str]:
@@ -167,6 +167,12 @@ def _with_key(options: argparse.Namespace) -> str:
         return ""
     name, key = key_of(options)
     return f", with the key in {name}" if key else ", without a key"
+
+
+def _named(options: argparse.Namespace) -> str:
+    """The peer, its model and its voice, as far as they were named."""
+    voices = [voice for voice in _voices(options) if voice != "default"]
+    return ", ".join([options.peer, *([options.model] if options.model else []), *voices])
 
 
 def _voices(options: argparse.Namespace) -> list[str]:
