@@ -7,9 +7,11 @@ import numpy as np
 import pytest
 
 from evals import broken, virtual_time
+from evals.barge_in import run_all
 from evals.call import CallSetting, run_event
 from evals.events import EarFrame
 from evals.metrics_barge_in import judge
+from evals.metrics_ledger import summarise
 from evals.peers.tone import WORD_MS, TonePeer
 from evals.player import Player
 from evals.reactions import NeverReaction
@@ -165,3 +167,14 @@ async def test_what_a_player_was_too_late_for_is_silence_and_nothing_is_lost():
     (index,) = [index for index, heard in enumerate(player.ear.frames) if heard.reply_id == "r"]
     assert player.ear.at_s(index) >= put_s
     assert player.ear.late_frames >= 9
+
+
+@pytest.mark.parametrize(("peer", "stood"), [(TonePeer, False), (broken.underrunning_peer, True)])
+def test_what_neighbours_had_to_stand_still_for_after_an_abort_is_counted_and_its_longest_gap(peer, stood):
+    scenario = Scenario("steady", "interruption", "yield", clip_ms=500.0)
+    plans = [EventPlan(scenario, delay_ms, "voiced", 0) for delay_ms in (400, 700, 1_000)]
+    events, _ = virtual_time.run(run_all(peer(), plans, CallSetting(), streams=3))
+    results = [judge(record) for record in events]
+    assert any(result.neighbour_underruns for result in results) is stood
+    assert max(result.neighbour_gap_ms for result in results) == (20 if stood else 0)
+    assert summarise(results).neighbour_gap_ms.n == 3
