@@ -41,7 +41,8 @@ def write_report(path: Path, title: str, parts: Sequence[Part]) -> None:
         *(_part(part) for part in parts),
         page.section("Measured on", page.facts(where)),
         '<p class="note">Gates are counts; times depend on the machine and never fail a run. '
-        "Every name is defined in evals/README.md. A server's own machine is not known here. This page fetches nothing.</p>",
+        "Every name is defined in evals/README.md. A server's own machine is not known here. "
+        "This page fetches nothing.</p>",
     ]
     page.save(path, title, sections)
 
