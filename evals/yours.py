@@ -186,7 +186,7 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument(
         "--voices", nargs="+", default=None, help="quality of several voices; the first speaks the rest"
     )
-    parser.add_argument("--quick", action="store_true", help="a tenth of it: does it run, not how good is it")
+    parser.add_argument("--quick", action="store_true", help="a sixth of it: does it run, not how good is it")
     parser.add_argument("--only", nargs="+", choices=PARTS, help="not all three")
     parser.add_argument("--out", type=Path, default=Path("out/mine"), help="folder for everything written")
     return parser
