@@ -6,8 +6,10 @@ import argparse
 import os
 import shlex
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
+from agent_tts import EngineConfig
 from evals.peers.base import Abilities, Peer, PeerUnavailableError
 from evals.peers.engine import EnginePeer
 from evals.peers.fish_live import FishLivePeer
@@ -74,10 +76,13 @@ def make_peer(options: argparse.Namespace) -> Peer:
 
 
 def _engine(options: argparse.Namespace) -> Peer:
+    """With a slot for each of the calls at a time: what waits for one is no call."""
     model, serve = options.model or "bundled", options.over_socket
+    config = EngineConfig()
+    config = replace(config, max_slots=max(config.max_slots, getattr(options, "streams", 1)))
     if serve is not None:
-        serve = shlex.split(serve) if serve else [*SERVE, "--model", model]
-    return EnginePeer(model, lead_ms=options.lead_ms, serve=serve or ())
+        serve = shlex.split(serve) if serve else [*SERVE, "--model", model, "--max-slots", str(config.max_slots)]
+    return EnginePeer(model, config=config, lead_ms=options.lead_ms, serve=serve or ())
 
 
 def _tone(options: argparse.Namespace) -> Peer:

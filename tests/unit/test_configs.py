@@ -9,7 +9,7 @@ from agent_tts.config import EngineConfig, from_mapping, load_yaml
 CONFIGS = Path(__file__).parents[2] / "configs"
 
 
-@pytest.mark.parametrize("name", ["bundled.yaml", "tiny.yaml"])
+@pytest.mark.parametrize("name", ["bundled.yaml", "many-calls.yaml", "tiny.yaml"])
 def test_config_is_taken_by_the_engine(name: str) -> None:
     assert from_mapping(EngineConfig, load_yaml(CONFIGS / name), where=name).model == "bundled"
 

@@ -6,6 +6,7 @@ a stream's first frame gives 25 ms of sound.
 
 from __future__ import annotations
 
+import argparse
 import asyncio
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
@@ -18,6 +19,7 @@ from agent_tts.runtime.scheduler import MAX_BEGINNERS
 from agent_tts.runtime.step import Row, RowResult, StepPlan
 from agent_tts.types import SamplingParams
 from evals import virtual_time
+from evals.peers.registry import add_options, make_peer
 from tests.bench import Bench
 from tests.fakes import FRAME_MS, FakeText, ToneRunner
 
@@ -164,6 +166,17 @@ def test_who_is_nearest_to_running_dry_runs_and_who_has_enough_sits_out():
     assert [row.request_id for row in plan.rows] == ["poor"]
     bench.loop.finish_step(plan, bench.loop.run(plan))
     assert (rich.num_frames, poor.num_frames, newcomer.num_frames) == (7, 2, 0)
+
+
+def test_the_evaluation_gives_each_call_a_slot() -> None:
+    parser = argparse.ArgumentParser()
+    add_options(parser)
+    parser.add_argument("--streams", type=int)
+    for streams, slots in ((1, 8), (32, 32)):
+        peer = make_peer(parser.parse_args(["--streams", str(streams)]))
+        assert peer._config.max_slots == slots
+        behind = make_peer(parser.parse_args(["--streams", str(streams), "--over-socket"]))
+        assert behind._serve[-2:] == ["--max-slots", str(slots)]
 
 
 # -- what is handed over first, and when ------------------------------------------------------------------------------
