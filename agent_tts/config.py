@@ -209,6 +209,13 @@ def load_yaml(path: str | Path) -> dict[str, Any]:
     return data
 
 
+def model_for_agent(model: str | None, config: EngineConfig | None) -> str:
+    """What an agent speaks with: the model that is named, or by the config, else AGENT_TTS_ENGINE, else "bundled"."""
+    default = EngineConfig().model
+    named = config.model if config is not None and config.model != default else None
+    return model or named or Environment.read().engine or default
+
+
 @dataclass(frozen=True, slots=True)
 class Environment:
     """All environment variables agent_tts reads, in one place."""

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import logging
 import threading
 from collections.abc import AsyncIterator, Callable
 from concurrent.futures import Future
@@ -20,6 +21,8 @@ from typing import Self
 from agent_tts.errors import TextAfterEndError
 from agent_tts.runtime.door import Line
 from agent_tts.types import AudioChunk, FinishReason, TtsMetrics, WordTime
+
+logger = logging.getLogger("agent_tts.engine")
 
 
 @dataclass(frozen=True, slots=True)
@@ -183,8 +186,16 @@ class Utterance:
         if self._released.done() or not self._retired.is_set() or not self._stream.drained:
             return
         self.metrics = self._line.metrics()
+        self._warn_of_silence(self.metrics)
         self._released.set_result(self.metrics)
         self._on_ended(self, self.metrics)
+
+    def _warn_of_silence(self, metrics: TtsMetrics) -> None:
+        """Text in a script that the voice does not read is silence, as an emoji is; but nobody means it to be."""
+        silent = metrics.finish_reason is FinishReason.COMPLETED and not metrics.generated_audio_ms
+        if silent and any(character.isalpha() for part in self._text for character in part):
+            said = "voice %s can say none of %d characters: it does not read their script"
+            logger.warning(said, self.voice_id, metrics.characters, extra={"utterance_id": self.id})
 
 
 async def _wait_for(released: Future[TtsMetrics]) -> TtsMetrics:

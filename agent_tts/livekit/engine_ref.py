@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 
-from agent_tts.config import EngineConfig, Environment
+from agent_tts.config import EngineConfig, model_for_agent
 from agent_tts.engine import Engine
 
 
@@ -19,9 +19,7 @@ class EngineRef:
         self._owned = self._engine is None
         self._config = config
         self._loading: asyncio.Task[Engine] | None = None
-        self.name = (
-            engine.model_name if isinstance(engine, Engine) else engine or Environment.read().engine or "bundled"
-        )
+        self.name = engine.model_name if isinstance(engine, Engine) else model_for_agent(engine, config)
 
     @property
     def loaded(self) -> Engine | None:

@@ -89,8 +89,12 @@ class _Speech:
             self._emitter.push(bytes(2 * self.utterance.sample_rate * FRAME_SIZE_MS // 1000))
 
     def _emit(self, chunk: AudioChunk) -> None:
+        end_ms = chunk.start_ms + 1000 * chunk.num_samples / chunk.sample_rate
         for word in chunk.words:
             self._emitter.push_timed_transcript(self._timed(word))
+        rest = "".join(self._text)[self._timed_end : chunk.text_end] if chunk.is_final and self._timed_end else ""
+        if rest.strip():  # behind the last word: an emoji, a bracket
+            self._emitter.push_timed_transcript(TimedString(rest, start_time=end_ms / 1000, end_time=end_ms / 1000))
         if chunk.num_samples:  # the last chunk may be nothing but padding
             self._emitter.push(chunk.pcm.tobytes())
 

@@ -44,7 +44,8 @@ class TTS(tts.TTS[Literal["utterance_metrics"]]):
 
     Args:
         engine: A loaded Engine (stays yours), or what Engine.load() takes: "bundled", a checkpoint folder, a socket.
-            None = AGENT_TTS_ENGINE, else "bundled". A name is loaded in the background on first use or prewarm().
+            None = the model of `config`, else AGENT_TTS_ENGINE, else "bundled". A name is loaded in the background, on
+            first use or prewarm().
         voice: A voice of that engine.
         sampling: None = as the checkpoint recommends.
         lead_ms: How far generation may run ahead of playout; None = the engine's setting.

@@ -24,7 +24,7 @@ from pipecat.utils.types import NOT_GIVEN, is_given
 from agent_tts.config import EngineConfig
 from agent_tts.engine import AbortAck, Engine, Utterance
 from agent_tts.errors import AgentTTSError, EngineClosedError, UnknownVoiceError
-from agent_tts.pipecat.translate import AgentTTSSettings, TurnFailedFrame, error_frame, sampling_of
+from agent_tts.pipecat.translate import AgentTTSSettings, TurnFailedFrame, complete, error_frame, sampling_of
 from agent_tts.pipecat.turn import Turn
 from agent_tts.types import FinishReason
 
@@ -55,24 +55,22 @@ class AgentTTSService(TTSService):
 
         Args:
             engine: An engine that is loaded already; the caller keeps it and closes it. None = the service loads one
-                of its own from `config` during setup and closes it in cleanup.
+                of its own during setup and closes it in cleanup: the model of `settings`, else of `config`, else
+                AGENT_TTS_ENGINE, else "bundled".
             config: For the engine it loads itself.
             word_delay_ms: How long audio is under way from the output transport to the ear. Words enter the LLM's
                 context so much later; the context then holds what was heard, not what was sent.
             stop_frame_timeout_s: A context without audio for so long is given up.
-            settings: Voice, seed, temperature.
+            settings: Voice, seed, temperature; the model, which cannot change while the pipeline runs.
             **kwargs: Of TTSService.
         """
-        defaults = self.Settings(model="bundled", voice="default", language="en", seed=None, temperature=None)
-        if settings is not None:
-            defaults.apply_update(settings)
         super().__init__(
             push_start_frame=True,
             push_stop_frames=True,
             push_text_frames=False,
             append_trailing_space=True,
             stop_frame_timeout_s=stop_frame_timeout_s,
-            settings=defaults,
+            settings=complete(settings, engine, config),
             **kwargs,
         )
         self._engine = engine
@@ -100,7 +98,7 @@ class AgentTTSService(TTSService):
 
     async def setup(self, setup: FrameProcessorSetup) -> None:  # type: ignore[override]
         if self._engine is None:
-            self._engine = await Engine.load(config=self._config)
+            self._engine = await Engine.load(str(self._settings.model), config=self._config)
         self._settings.model = self._engine.model_name
         await super().setup(setup)
 
@@ -141,6 +139,9 @@ class AgentTTSService(TTSService):
             await self._engine.close()
 
     async def _update_settings(self, delta: TTSSettings) -> dict[str, Any]:  # type: ignore[override]
+        if is_given(delta.model) and delta.model != self._settings.model:
+            self._warn_unhandled_updated_settings(["model"])  # type: ignore[no-untyped-call]
+            delta.model = NOT_GIVEN
         voice = delta.voice
         if self._engine is not None and is_given(voice) and voice not in self._engine.voices:
             error = UnknownVoiceError(str(voice), self._engine.voices)

@@ -10,6 +10,8 @@ from pipecat.services.settings import TTSSettings
 from pipecat.utils.errors import ErrorCategory
 from pipecat.utils.types import NOT_GIVEN, NotGiven
 
+from agent_tts.config import EngineConfig, model_for_agent
+from agent_tts.engine import Engine
 from agent_tts.errors import AgentTTSError, EngineClosedError, UnknownVoiceError, VoiceError
 from agent_tts.types import SamplingParams
 
@@ -25,6 +27,15 @@ class AgentTTSSettings(TTSSettings):
 
     seed: int | NotGiven | None = field(default_factory=lambda: NOT_GIVEN)
     temperature: float | NotGiven | None = field(default_factory=lambda: NOT_GIVEN)
+
+
+def complete(settings: AgentTTSSettings | None, engine: Engine | None, config: EngineConfig | None) -> AgentTTSSettings:
+    """With a value in every field, as a service keeps them."""
+    whole = AgentTTSSettings(model=None, voice="default", language="en", seed=None, temperature=None)
+    if settings is not None:
+        whole.apply_update(settings)
+    whole.model = engine.model_name if engine is not None else model_for_agent(cast("str | None", whole.model), config)
+    return whole
 
 
 def sampling_of(settings: AgentTTSSettings) -> SamplingParams:

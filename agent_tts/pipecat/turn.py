@@ -6,6 +6,7 @@ A turn whose model fails says no more: what had been generated is still heard, l
 from __future__ import annotations
 
 import asyncio
+import contextlib
 from collections import deque
 
 from pipecat.frames.frames import TTSAudioRawFrame
@@ -49,7 +50,10 @@ class Turn:
         if self.utterance is None or self._failed:
             await self._end_context()
         else:
-            self.utterance.end_text()
+            with contextlib.suppress(
+                AgentTTSError
+            ):  # whatever ended the engine ends speak() as well, which tells of it
+                self.utterance.end_text()
 
     def abort(self) -> AbortAck | None:
         """Never waits. None when nothing had been begun, or it had ended by itself."""

@@ -13,6 +13,7 @@ import numpy as np
 import pytest
 
 from agent_tts import EngineConfig, FinishReason
+from agent_tts.errors import EngineUnavailableError
 from tests.contract.speakers import KINDS, Said, Speaker, SpellingRunner, Stage, Trouble
 
 # Pipecat and what it imports warn about their own deprecations.
@@ -190,3 +191,82 @@ async def test_a_closed_engine_is_a_typed_error(stage):
         await on.engine.close()
         said = await speaker.say(TEXT)
         assert speaker.is_error(said.error, Trouble.CLOSED), said.error
+
+
+async def test_a_thread_that_dies_in_the_middle_is_a_typed_error(stage):
+    frames = itertools.count()
+
+    def die(plan: object) -> None:
+        if next(frames) == 10:
+            raise SystemExit  # what no step survives
+
+    async with stage(SpellingRunner(on_step=die)) as on, on.speaker() as speaker:
+        said = await speaker.say(LONG)
+        assert len(said.frames) > 1
+        elsewhere = isinstance(said.error, EngineUnavailableError)  # another one may be started at its address
+        assert elsewhere or speaker.is_error(said.error, Trouble.CLOSED), said.error
+
+
+async def test_an_engine_that_is_closed_in_the_middle_ends_the_utterance_as_an_abort_does(stage):
+    async with stage() as on, on.speaker() as speaker:
+        async with speaker.speech() as speech:
+            await speech.push(LONG)
+            await speech.next()
+            await on.engine.close()
+            await speech.end()
+            assert (await speech.rest()).error is None
+        assert speaker.is_error((await speaker.say(TEXT)).error, Trouble.CLOSED)
+
+
+async def test_a_reply_of_ten_thousand_characters_is_spoken_whole(stage):
+    text = "sentences " * 999 + "their end."
+    fast = EngineConfig(lead_ms=1e6, num_pages=1024)
+    async with stage(SpellingRunner(frames_per_word=1), fast) as on, on.speaker() as speaker:
+        said = await speaker.say(*(text[at : at + 700] for at in range(0, len(text), 700)))
+        assert said.error is None
+        assert [word.text for word in said.words] == text.split()
+        assert len(said.pcm) >= len(text.split()) * 960
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "**Bold**, _so_ to say. \U0001f600",
+        "See https://example.com/a?b=1&c=2 now.",
+        "It is $3.50, or 100%.",
+        "a\n\n- b\n",
+    ],
+    ids=["markup", "address", "numbers", "lines"],
+)
+async def test_every_word_of_odd_text_has_its_time(stage, text):
+    async with stage() as on, on.speaker() as speaker:
+        said = await speaker.say(text)
+        assert said.error is None
+        assert "".join(word.text for word in said.words).split() == "".join(text.split()).split()
+
+
+async def test_callers_who_share_an_engine_end_apart(stage):
+    async with stage() as on, on.speaker() as staying:
+        alone = await staying.say(TEXT)
+        async with staying.speech() as speech:
+            await speech.push(TEXT)
+            await speech.next()
+            async with on.speaker() as leaving, leaving.speech() as other:
+                await other.push(LONG)
+                await other.next()
+                await other.stop()
+            await speech.end()
+            assert (await speech.rest()).pcm.tobytes() == alone.pcm.tobytes()
+
+
+async def test_a_script_that_the_voice_cannot_read_is_silent_and_said_in_the_log(stage, caplog):
+    """A reply in Chinese was silence, and nothing told why."""
+    async with stage(SpellingRunner(frames_per_word=0)) as on, on.speaker() as speaker:
+        said = await speaker.say("\u4f60\u597d")
+        assert said.error is None
+        assert not said.pcm.any()
+        await speaker.say("...")
+        await on.let_go()
+    warnings = [record.getMessage() for record in caplog.records if record.levelname == "WARNING"]
+    (warning,) = {text for text in warnings if "script" in text}
+    assert warning.startswith("voice default can say none of")

@@ -23,10 +23,21 @@ from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanE
 from agent_tts import Engine, EngineConfig, FinishReason, TtsMetrics
 from agent_tts.errors import CheckpointError
 from agent_tts.livekit import TTS
-from tests.fakes import SAMPLE_RATE, ToneRunner
+from tests.fakes import SAMPLE_RATE, FakeText, ToneRunner
 
 TEXT = "Hello there, my good friend."
 NO_RETRY = APIConnectOptions(max_retry=0)
+
+
+class Reader(ToneRunner):
+    """Says words alone, as a voice's front end does; what has no letter is for the eye."""
+
+    class Text(FakeText):
+        def _words(self) -> list[tuple[int, int, str]]:
+            return [word for word in super()._words() if any(map(str.isalpha, word[2]))]
+
+    def new_text(self, voice: str) -> FakeText:
+        return self.Text(self.frames_per_word)
 
 
 class Setup:
@@ -139,6 +150,15 @@ async def test_timed_words_put_together_are_the_pushed_text() -> None:
         assert "".join(str(word) for word in words) == TEXT
         times = [time for word in words for time in (word.start_time, word.end_time)]
         assert times == sorted(times)
+
+
+@pytest.mark.parametrize("behind", [" \U0001f600", ' ")'])
+async def test_what_stands_behind_the_last_word_is_in_the_timed_text_too(behind: str) -> None:
+    """The transcript, and with it the LLM's history, lost what is for the eye at the end of a reply."""
+    async with setup(Reader()) as world:
+        words = words_of(await world.speak(TEXT + behind))
+        assert "".join(str(word) for word in words) == TEXT + behind
+        assert words[-1].start_time == pytest.approx(len(TEXT.split()) * 4 * 0.04)
 
 
 # -- interruption -----------------------------------------------------------------------------------------------------
@@ -262,6 +282,63 @@ async def test_prewarm_returns_at_once_and_the_engine_is_loaded_only_once(monkey
     assert engine.closed
 
 
+@pytest.mark.parametrize(
+    ("given", "expected"),
+    [
+        ({}, "tcp://there:1"),
+        ({"engine": "a-model", "config": EngineConfig(model="other")}, "a-model"),
+        ({"config": EngineConfig(model="other")}, "other"),
+        ({"config": EngineConfig(max_slots=2)}, "tcp://there:1"),
+    ],
+)
+def test_the_model_is_the_one_that_is_named_then_the_configs_then_the_environments(
+    given: dict[str, object], expected: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The config's model was never loaded: a TTS without `engine` took the bundled voice, and said nothing."""
+    monkeypatch.setenv("AGENT_TTS_ENGINE", "tcp://there:1")
+    assert TTS(**given).model == expected  # type: ignore[arg-type]
+
+
+async def test_closing_twice_is_harmless_and_a_stream_afterwards_is_one_typed_error(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    engine = Engine.from_runner(ToneRunner())
+
+    async def load(model: str, *, config: EngineConfig | None = None) -> Engine:
+        return engine
+
+    monkeypatch.setattr(Engine, "load", load)
+    tts = TTS(engine="a-model")
+    async with tts.stream(conn_options=NO_RETRY) as stream:
+        stream.push_text(TEXT)
+        await anext(stream)
+        await tts.aclose()
+        await tts.aclose()
+    async with tts.stream() as stream:
+        stream.push_text(TEXT)
+        stream.end_input()
+        with pytest.raises(APIConnectionError) as caught:
+            await anext(stream)
+    assert not caught.value.retryable
+    await tts.aclose()
+
+
+async def test_two_sessions_on_one_engine_hear_of_their_own_utterances_only() -> None:
+    async with setup() as world:
+        other, told = TTS(engine=world.engine), list[TtsMetrics]()
+        other.on("utterance_metrics", told.append)
+        await world.speak(TEXT)
+        async with other.stream(conn_options=NO_RETRY) as stream:
+            stream.push_text(TEXT)
+            stream.end_input()
+            assert [audio async for audio in stream]
+        await world.books_balanced()
+        await other.aclose()
+        await world.speak(TEXT)
+        await world.books_balanced()
+        assert (len(world.utterances), len(told)) == (2, 1)
+
+
 async def test_an_engine_that_was_handed_in_is_left_open() -> None:
     async with setup() as world:
         await TTS(engine=world.engine).aclose()
@@ -317,6 +394,8 @@ async def test_an_interrupted_utterance_leaves_spans_for_first_chunk_and_abort(m
     assert utterance.parent.span_id == spans["tts_request_run"].context.span_id
     assert utterance.attributes is not None
     assert utterance.attributes["agent_tts.finish_reason"] == "aborted"
+    measured = {name for name in utterance.attributes if name.startswith("agent_tts.")}
+    assert {"agent_tts.queue_ms", "agent_tts.rtf", "agent_tts.cancellation_latency_ms"} <= measured
     assert spans["agent_tts.abort"].parent == spans["agent_tts.first_chunk"].parent == utterance.context
     ours = [span for name, span in spans.items() if name.startswith("agent_tts.")]
     assert not any("friend" in str(span.attributes) for span in ours)

@@ -279,6 +279,61 @@ def test_the_end_of_the_pipeline_does_not_wait_for_text_that_never_ends() -> Non
     run(story)
 
 
+@pytest.mark.parametrize(
+    ("given", "expected"),
+    [
+        ({}, "tcp://there:1"),
+        ({"settings": AgentTTSSettings(model="named"), "config": EngineConfig(model="other")}, "named"),
+        ({"config": EngineConfig(model="other")}, "other"),
+        ({"config": EngineConfig(max_slots=2)}, "tcp://there:1"),
+    ],
+)
+def test_the_model_is_the_one_that_is_named_then_the_configs_then_the_environments(
+    given: dict[str, object], expected: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As in LiveKit's adapter. A model in the settings and AGENT_TTS_ENGINE were passed over without a word."""
+    monkeypatch.setenv("AGENT_TTS_ENGINE", "tcp://there:1")
+
+    async def story() -> None:
+        loaded: list[str | None] = []
+        async with tone_engine() as engine:
+
+            async def load(model: str | None = None, *, config: EngineConfig | None = None) -> Engine:
+                loaded.append(model)
+                return engine
+
+            monkeypatch.setattr(Engine, "load", load)
+            await down(AgentTTSService(**given), turn("Hello."))  # type: ignore[arg-type]
+        assert loaded == [expected]
+
+    run(story)
+
+
+def test_a_model_cannot_change_while_the_pipeline_runs() -> None:
+    """Metrics named the new one; the old one went on speaking."""
+
+    async def story() -> None:
+        async with tone_engine() as engine:
+            service = AgentTTSService(engine=engine)
+            change = TTSUpdateSettingsFrame(delta=AgentTTSSettings(model="another", voice="other"))
+            frames = await down(service, [change, *turn("One.")])
+            assert (service._settings.model, service._settings.voice) == ("tone", "other")
+        assert words(frames) == ["One."]
+
+    run(story)
+
+
+def test_cleaning_up_twice_is_harmless() -> None:
+    async def story() -> None:
+        async with tone_engine() as engine:
+            service = AgentTTSService(engine=engine)
+            await down(service, turn("One."))
+            await service.cleanup()
+            assert not engine.closed, "whoever loaded it closes it"
+
+    run(story)
+
+
 def test_settings_are_complete_in_the_service_and_empty_as_a_delta() -> None:
     from dataclasses import fields
 
