@@ -26,7 +26,7 @@ from evals.texts import at_once, llm_pace, unique_texts
 
 SETS = {
     "quick": ("closed:1:6", "poisson:0.5:20", "burst:4:1:10"),
-    "full": ("closed:1:30", "closed:4:40", "poisson:0.5:60", "poisson:1:60", "ramp:0.2:2:100", "burst:8:3:20"),
+    "full": ("closed:1:20", "closed:4:32", "poisson:0.5:40", "poisson:1:40", "ramp:0.2:2:60", "burst:8:3:12"),
     "soak": ("poisson:0.5:1800",),
 }
 
