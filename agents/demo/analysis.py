@@ -11,6 +11,7 @@ import numpy.typing as npt
 
 from agent_tts.metrics import STAGES, BargeInRow
 from agents.demo.conversation import Record, Reply
+from agents.demo.english import foreign_sentences
 from evals.metrics_audio import LEVEL, audible_ms, audible_spans, onset_ms, silence_ms
 
 Samples = npt.NDArray[np.int16]
@@ -122,6 +123,7 @@ def checks(story: Story, record: Record) -> list[Check]:
     row, answer = next(iter(story.rows), None), record.event("hears_answer")
     stop_ms = row.since_onset_ms("silence_s") if row else None
     reply = record.replies[-1] if record.replies else Reply()
+    foreign = [sentence for each in record.replies for sentence in foreign_sentences(each.said)]
     return [
         Check(
             "the agent stopped when it was talked over",
@@ -144,6 +146,11 @@ def checks(story: Story, record: Record) -> list[Check]:
             "the second question was answered",
             answer is not None and len(record.replies) >= 2,
             f"{len(reply.said.split())} words" if answer else "no answer was heard",
+        ),
+        Check(
+            "the agent spoke English",
+            not foreign,
+            f"not in {' '.join(foreign)!r}" if foreign else f"{len(record.replies)} replies",
         ),
     ]
 

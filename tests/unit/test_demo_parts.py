@@ -16,6 +16,7 @@ from agent_tts.metrics import BargeInRow  # noqa: E402
 from agents.demo.analysis import Recording, Story, analyse, checks  # noqa: E402
 from agents.demo.conversation import Record, Reply  # noqa: E402
 from agents.demo.ear import FRAME_SAMPLES, RATE, Ear, Mouth  # noqa: E402
+from agents.demo.english import foreign_sentences  # noqa: E402
 
 START_S = 1000.0
 
@@ -60,7 +61,7 @@ def passed(story: Story, record: Record) -> list[bool]:
 
 def test_a_call_that_went_well_passes_and_is_measured() -> None:
     story, record = told((3.0, 5.45), (8.0, 9.0))
-    assert passed(story, record) == [True, True, True, True]
+    assert passed(story, record) == [True, True, True, True, True]
     row = story.rows[0]
     assert row is not None
     assert row.since_onset_ms("vad_s") == pytest.approx(300, abs=1)
@@ -73,7 +74,7 @@ def test_a_call_that_went_well_passes_and_is_measured() -> None:
 
 def test_an_agent_that_speaks_on_fails_as_stale() -> None:
     story, record = told((3.0, 7.0), (8.0, 9.0))
-    assert passed(story, record) == [True, True, False, True]
+    assert passed(story, record) == [True, True, False, True, True]
     row = story.rows[0]
     assert row is not None
     assert row.stale_ms == pytest.approx(1000 * (7.0 - 5.302 - 0.5), abs=21)
@@ -93,25 +94,45 @@ def test_what_was_sent_in_time_and_came_late_is_not_stale_but_counts_as_heard() 
 
 def test_a_burst_after_the_silence_is_stale() -> None:
     story, record = told((3.0, 5.4), (6.5, 6.6), (8.0, 9.0))
-    assert passed(story, record) == [True, True, False, True]
+    assert passed(story, record) == [True, True, False, True, True]
 
 
 def test_frames_handed_on_after_the_abort_are_stale() -> None:
     story, record = told((3.0, 5.4), (8.0, 9.0))
     row = story.rows[0]
     assert row is not None
-    assert passed(replace(story, rows=[replace(row, stale_frames=1)]), record) == [True, True, False, True]
+    assert passed(replace(story, rows=[replace(row, stale_frames=1)]), record) == [True, True, False, True, True]
 
 
 def test_an_interruption_that_was_not_noticed_fails() -> None:
     story, record = told((3.0, 5.4), (8.0, 9.0))
-    assert passed(replace(story, rows=[None]), record) == [False, False, False, True]
+    assert passed(replace(story, rows=[None]), record) == [False, False, False, True, True]
 
 
 def test_a_question_without_an_answer_fails() -> None:
     story, record = told((3.0, 5.4))
     record.events = [event for event in record.events if event["event"] != "hears_answer"]
-    assert passed(story, record) == [True, True, True, False]
+    assert passed(story, record) == [True, True, True, False, True]
+
+
+def test_an_agent_that_answers_in_french_fails() -> None:
+    story, record = told((3.0, 5.45), (8.0, 9.0))
+    record.replies[1].said = "Bien s\u00fbr, bonjour. The capital of France is Paris."
+    assert passed(story, record) == [True, True, True, True, False]
+
+
+@pytest.mark.parametrize(
+    ("text", "foreign"),
+    [
+        ("Bread is made from flour. I'd say it's kneaded, isn't it?", []),
+        ("It stood on the island of La Palma, in Sal\u00e9's harbour.", []),
+        ("", []),
+        ("Bonjour, bonjour! Welcome to France.", ["Bonjour, bonjour!"]),
+        ("La capitale de la France est Paris.", ["La capitale de la France est Paris."]),
+    ],
+)
+def test_sentences_that_are_not_english(text: str, foreign: list[str]) -> None:
+    assert foreign_sentences(text) == foreign
 
 
 def test_the_mouth_says_its_speech_in_frames_and_knows_where_it_began() -> None:
