@@ -19,7 +19,7 @@ COMMANDS = {
     "recording": ("evals.recording", "any agent, from a two-track recording of a call"),
     "prefix": ("evals.prefix", "what the prefix cache saves over realistic voices and turns"),
     "isolation": ("evals.isolation", "what an engine in its own process leaves of the event loop, and what it costs"),
-    "soak": ("evals.soak", "thousands of interruptions: is anything left behind, heard late, or growing"),
+    "soak": ("evals.soak.run", "thousands of interruptions: is anything left behind, heard late, or growing"),
     "ttfa": ("evals.ttfa", "time to first audio against text length"),
     "gpu": ("evals.gpu.run", "one frame of an S2-Pro-shaped model on a GPU, against the floor its memory sets"),
     "side-by-side": (

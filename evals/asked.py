@@ -12,9 +12,9 @@ from dataclasses import dataclass
 from itertools import islice
 
 from evals import barge_in, latency, quality
+from evals.calls.scenario import EventPlan
 from evals.load import ClosedLoop
 from evals.peers.wire import TRIED_OUT
-from evals.scenario import EventPlan
 from evals.texts import text_of_words, unique_texts
 
 OPENED = 2
@@ -71,7 +71,7 @@ def asked_by_quality(options: argparse.Namespace, reply_s: float) -> Asked:
 
 
 def _replies(plan: EventPlan, seed: int) -> list[str]:
-    """The texts of one event, as evals/call.py draws them."""
+    """The texts of one event, as evals/calls/call.py draws them."""
     words = [plan.scenario.reply_words, *[LONG] * (plan.scenario.times - 1)]
     words += [SHORT] if plan.scenario.expect == "yield" else []
     return [text_of_words(100 * seed + number, count) for number, count in enumerate(words)]

@@ -15,20 +15,20 @@ from pathlib import Path
 from typing import Any
 
 from evals import virtual_time
-from evals.call import AnchorError, CallSetting, run_event
-from evals.clips import clip
-from evals.events import EventRecord
-from evals.metrics_barge_in import EventResult, judge
-from evals.metrics_ear import stand_stills
-from evals.metrics_ledger import LedgerSummary, pairs_of, summarise
-from evals.metrics_stats import Spread
+from evals.calls.call import AnchorError, CallSetting, run_event
+from evals.calls.clips import clip
+from evals.calls.events import EventRecord
+from evals.calls.policies import REACTIONS, SELECTIVE, reaction_maker
+from evals.calls.scenario import FOLDER, EventPlan, ScenarioError, load, plan
+from evals.calls.stt import STTS, stt_maker
+from evals.metrics.barge_in import EventResult, judge
+from evals.metrics.ear import stand_stills
+from evals.metrics.ledger import LedgerSummary, pairs_of, summarise
+from evals.metrics.stats import Spread
 from evals.outcome import Gate, Outcome, finish, progress, show, table
-from evals.page_barge_in import write_report
+from evals.pages.barge_in import write_report
 from evals.peers.base import Peer, PeerUnavailableError
 from evals.peers.registry import ABILITIES, add_options, make_peer
-from evals.policies import REACTIONS, SELECTIVE, reaction_maker
-from evals.scenario import FOLDER, EventPlan, ScenarioError, load, plan
-from evals.stt import STTS, stt_maker
 
 NEIGHBOUR_S = 0.5
 """How long after an abort the other callers' cadence is watched."""

@@ -14,7 +14,7 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-from evals.metrics_stats import Verdict, nearest_rank, paired
+from evals.metrics.stats import Verdict, nearest_rank, paired
 from evals.outcome import table
 from evals.runs import Run, RunError, differences, matched, runs_of
 

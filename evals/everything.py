@@ -18,10 +18,10 @@ from pathlib import Path
 from typing import Any
 
 from evals.outcome import table
-from evals.page_everything import Part, write_report
+from evals.pages.everything import Part, write_report
+from evals.pages.style import body_of
+from evals.pages.summary import markdown
 from evals.peers.answers import shown
-from evals.style import body_of
-from evals.summary import markdown
 
 CONTROL = "--peer tone --virtual --reaction energy --clips voiced --only interruption --only abort"
 NO_FOLDER = ("isolation", "ttfa")

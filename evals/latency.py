@@ -15,10 +15,10 @@ from pathlib import Path
 from typing import Any
 
 from evals.load import ClosedLoop, Load, burst, closed, poisson, ramp
-from evals.metrics_latency import LoadSummary, audio_seconds_per_second, failures, pairs_of, summarise
-from evals.metrics_stream import ReplyRecord
+from evals.metrics.latency import LoadSummary, audio_seconds_per_second, failures, pairs_of, summarise
+from evals.metrics.stream import ReplyRecord
 from evals.outcome import Gate, Outcome, finish, progress, table
-from evals.page_latency import write_report
+from evals.pages.latency import write_report
 from evals.peers.base import PeerUnavailableError
 from evals.peers.registry import ABILITIES, add_options, make_peer
 from evals.speaking import Feed, Manner, run_load, speak

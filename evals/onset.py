@@ -21,10 +21,10 @@ import numpy as np
 
 from agent_tts.audio.onset import HOP, SAMPLE_RATE, Activity, OnsetDetector, Silero
 from agent_tts.barge_in import Event
-from evals.clips import VOICES, Wave, clip, recording
-from evals.metrics_stats import Spread, spread
+from evals.calls.clips import VOICES, Wave, clip, recording
+from evals.calls.policies import Vad, silero_model
+from evals.metrics.stats import Spread, spread
 from evals.outcome import Gate, Outcome, finish, show, table
-from evals.policies import Vad, silero_model
 
 ONSET = 500 / 32_767
 ALIGNMENTS = (0, 128, 256, 384)

@@ -19,7 +19,7 @@ from pathlib import Path
 
 from agent_tts import AgentTTSError, Engine, EngineConfig
 from evals.made_voices import make_voices
-from evals.metrics_prefix import Counted, Prefill, ReuseSummary, Turn, summarise, zipf_turns
+from evals.metrics.prefix import Counted, Prefill, ReuseSummary, Turn, summarise, zipf_turns
 from evals.outcome import Gate, Outcome, finish, progress, table
 from evals.texts import unique_texts
 

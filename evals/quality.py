@@ -30,13 +30,13 @@ from evals.judges import (
     Wave,
     normaliser,
 )
-from evals.metrics_audio import as_float
-from evals.metrics_latency import errors, failures
-from evals.metrics_quality import Heard, QualitySummary, against, compare_texts, summarise
-from evals.metrics_stats import Interval, bootstrap
-from evals.metrics_stream import ReplyRecord
+from evals.metrics.audio import as_float
+from evals.metrics.latency import errors, failures
+from evals.metrics.quality import Heard, QualitySummary, against, compare_texts, summarise
+from evals.metrics.stats import Interval, bootstrap
+from evals.metrics.stream import ReplyRecord
 from evals.outcome import Gate, Outcome, existing, finish, progress, table
-from evals.page_quality import write_report
+from evals.pages.quality import write_report
 from evals.peers.base import PeerUnavailableError
 from evals.peers.registry import ABILITIES, add_options, make_peer
 from evals.recording import read

@@ -19,10 +19,10 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from evals.metrics_recording import WINDOW_MS, CallSummary, Kind, analyse
-from evals.metrics_stats import spread
+from evals.metrics.recording import WINDOW_MS, CallSummary, Kind, analyse
+from evals.metrics.stats import spread
 from evals.outcome import Gate, Outcome, finish, table
-from evals.page_recording import write
+from evals.pages.recording import write
 
 Pcm = npt.NDArray[np.int16]
 CONVERT = "ffmpeg -i IN -c:a pcm_s16le OUT.wav makes one"

@@ -23,18 +23,18 @@ import numpy as np
 import soxr
 
 from evals import barge_in
-from evals.call import CallSetting
-from evals.events import EventRecord
+from evals.calls.call import CallSetting
+from evals.calls.events import EventRecord
+from evals.calls.policies import REACTIONS, reaction_maker
+from evals.calls.scenario import FOLDER, load, plan
 from evals.judges import RATE, FasterWhisper, JudgeUnavailableError
-from evals.metrics_audio import as_float
-from evals.metrics_barge_in import judge
-from evals.metrics_side_by_side import COLUMNS, row_of, values_of
+from evals.metrics.audio import as_float
+from evals.metrics.barge_in import judge
+from evals.metrics.side_by_side import COLUMNS, row_of, values_of
 from evals.outcome import Gate, Outcome, finish, table
-from evals.page_side_by_side import markdown, write_report
+from evals.pages.side_by_side import markdown, write_report
 from evals.peers.base import PeerUnavailableError
 from evals.peers.registry import ABILITIES, add_options, make_peer
-from evals.policies import REACTIONS, reaction_maker
-from evals.scenario import FOLDER, load, plan
 
 ROWS = (
     ("agent_tts", "--peer engine"),

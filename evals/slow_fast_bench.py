@@ -27,7 +27,7 @@ from agent_tts.models.dual_ar import DualAR
 from agent_tts.models.frame_sampler import FrameSampler, Noise, RowSampling
 from agent_tts.models.slow_ar import SlowDecoder, semantic_code
 from agent_tts.nn.threads import use_threads
-from evals.metrics_stats import nearest_rank
+from evals.metrics.stats import nearest_rank
 from evals.outcome import Outcome, finish
 
 REFERENCE_MS = {"slow": 18.9, "fast": 27.1, "frame": 48.6}

@@ -1,4 +1,4 @@
-"""Runs replies against a peer and records what came when. Collects only; every figure is computed in metrics_*.py."""
+"""Runs replies against a peer and records what came when. Collects only; every figure is computed in metrics/."""
 
 from __future__ import annotations
 
@@ -10,8 +10,8 @@ import numpy as np
 
 from agent_tts import AgentTTSError
 from evals.load import ClosedLoop, Load, OpenLoop
-from evals.metrics_reply import longest_ms
-from evals.metrics_stream import Arrival, ReplyRecord
+from evals.metrics.reply import longest_ms
+from evals.metrics.stream import Arrival, ReplyRecord
 from evals.peers.base import Peer, Reply, ReplyFailedError
 from evals.texts import Token, at_once
 

@@ -17,14 +17,14 @@ from pathlib import Path
 
 from evals import asked, barge_in, latency, quality
 from evals.asked import Asked
+from evals.calls.policies import silero_model
 from evals.everything import run_set
-from evals.metrics_reply import defect
-from evals.metrics_stream import ReplyRecord
+from evals.metrics.reply import defect
+from evals.metrics.stream import ReplyRecord
 from evals.outcome import table
 from evals.peers.answers import shown
 from evals.peers.base import PeerUnavailableError
 from evals.peers.registry import ABILITIES, KEYS, add_options, as_arguments, key_of, make_peer
-from evals.policies import silero_model
 from evals.speaking import Manner, speak
 
 PARTS = ("latency", "barge-in", "quality")

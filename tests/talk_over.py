@@ -5,14 +5,14 @@ from __future__ import annotations
 from collections.abc import Callable
 
 from evals import virtual_time
-from evals.agent import Agent
-from evals.call import CallSetting, run_event
-from evals.events import EventRecord
-from evals.metrics_barge_in import EventResult, judge
+from evals.calls.agent import Agent
+from evals.calls.call import CallSetting, run_event
+from evals.calls.events import EventRecord
+from evals.calls.reactions import EnergyReaction, Reaction, Signal
+from evals.calls.scenario import EventPlan, Scenario
+from evals.metrics.barge_in import EventResult, judge
 from evals.peers.base import Peer
 from evals.peers.tone import TonePeer
-from evals.reactions import EnergyReaction, Reaction, Signal
-from evals.scenario import EventPlan, Scenario
 
 
 def record(

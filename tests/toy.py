@@ -9,7 +9,7 @@ import numpy as np
 from agent_tts.config import EngineConfig
 from agent_tts.runtime.aligned_runner import AlignedRunner
 from agent_tts.runtime.step import StepPlan, StepResult
-from evals.tiny_models import aligned_parts as toy_parts
+from evals.soak.tiny_models import aligned_parts as toy_parts
 
 __all__ = ["Record", "RecordingRunner", "toy_parts", "toy_runner"]
 

@@ -12,7 +12,7 @@ import numpy.typing as npt
 from agent_tts.metrics import STAGES, BargeInRow
 from agents.demo.conversation import Record, Reply
 from agents.demo.english import foreign_sentences
-from evals.metrics_audio import LEVEL, audible_ms, audible_spans, onset_ms, silence_ms
+from evals.metrics.audio import LEVEL, audible_ms, audible_spans, onset_ms, silence_ms
 
 Samples = npt.NDArray[np.int16]
 ONSET_LEVEL = 10 ** (-36 / 20)

@@ -17,7 +17,7 @@ from agent_tts.metrics import STAGES, BargeInRow, Ledger
 from agents.demo.analysis import Check, Recording, Story
 from agents.demo.conversation import Record, Reply
 from agents.demo.speech import write_wav
-from evals.report import CallReport, Moment, Turn, write_report
+from evals.pages.call import CallReport, Moment, Turn, write_report
 
 WAV_RATE = 24_000
 REPORT_RATE = 16_000

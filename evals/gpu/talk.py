@@ -9,7 +9,7 @@ from typing import Any
 from agent_tts.engine import Engine, Utterance
 from evals.gpu.lab import VOICE, Lab
 from evals.gpu.model import SENTENCE
-from evals.metrics_stats import spread
+from evals.metrics.stats import spread
 
 LONG_TEXT = (SENTENCE + " ") * 100
 Figures = dict[str, Any]

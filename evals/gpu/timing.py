@@ -7,7 +7,7 @@ from collections.abc import Callable
 
 import torch
 
-from evals.metrics_stats import spread
+from evals.metrics.stats import spread
 
 WARM_UP = 3
 BATCH = 5

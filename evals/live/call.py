@@ -10,11 +10,11 @@ import random
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
 
-from evals.clips import clip
+from evals.calls.clips import clip
+from evals.calls.scenario import EventPlan
 from evals.live.line import Line
 from evals.live.tracks import Pcm
 from evals.live.voices import QUESTION, at_line, spoken
-from evals.scenario import EventPlan
 
 HEARD_S = {"first_frame": 0.02, "steady": 0.5}
 """How much of a reply has been heard at each anchor that a caller can know of."""

@@ -8,8 +8,8 @@ from typing import Any
 from agent_tts.metrics import BargeInRow
 from evals.live.line import Packets
 from evals.live.records import Made
-from evals.metrics_barge_in import EventResult
-from evals.metrics_stats import Spread, spread
+from evals.metrics.barge_in import EventResult
+from evals.metrics.stats import Spread, spread
 
 SPREADS = {
     "quiet": "onset -> ducked or silent at the ear",

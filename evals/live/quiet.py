@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from evals.metrics_audio import Span
+from evals.metrics.audio import Span
 
 TOLERANCE_MS = 80.0
 """So much shorter may a pause be at the ear than at the agent: a jitter buffer stretches sound and catches up."""

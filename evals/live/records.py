@@ -12,12 +12,12 @@ from typing import Any
 
 import numpy as np
 
-from evals.events import FRAME_MS, EarFrame, EarTrack, EventRecord, Moments, ReplyTrace
+from evals.calls.events import FRAME_MS, EarFrame, EarTrack, EventRecord, Moments, ReplyTrace
 from evals.live.call import Attempt
 from evals.live.llm import Answer
 from evals.live.quiet import quiet_span
 from evals.live.tracks import Tracks
-from evals.metrics_audio import Span, audible_ms, audible_spans
+from evals.metrics.audio import Span, audible_ms, audible_spans
 
 GRACE_S = 0.3
 TRANSPORT_MS = 100.0

@@ -21,7 +21,9 @@ from typing import Any
 import numpy as np
 
 from evals.barge_in import gates_of
-from evals.clips import save
+from evals.calls.clips import save
+from evals.calls.policies import SELECTIVE
+from evals.calls.scenario import EventPlan, Scenario, load, plan
 from evals.live.call import Attempt, Script, can_be_made, hold
 from evals.live.figures import SPREADS, live_figures
 from evals.live.line import WHERES, CannotCallError, Packets, Setting, opener_of
@@ -29,12 +31,10 @@ from evals.live.llm import Answer, steady_llm
 from evals.live.records import records
 from evals.live.tracks import Tracks
 from evals.live.voices import people
-from evals.metrics_barge_in import EventResult, judge
-from evals.metrics_ledger import LedgerSummary, pairs_of, summarise
+from evals.metrics.barge_in import EventResult, judge
+from evals.metrics.ledger import LedgerSummary, pairs_of, summarise
 from evals.outcome import Outcome, finish, table
-from evals.page_barge_in import write_report
-from evals.policies import SELECTIVE
-from evals.scenario import EventPlan, Scenario, load, plan
+from evals.pages.barge_in import write_report
 
 REMARKS = (
     "say:No, I meant the other one.",

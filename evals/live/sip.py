@@ -25,9 +25,9 @@ from agents.demo.processes import ROOT, accepts_connections, free_port, running
 from agents.demo_livekit.server import AGENT_NAME, MissingServerError, RoomAccess, agent_in_rooms, find_server
 from evals.live.hearing import Hearing
 from evals.live.line import CannotCallError, Setting
-from evals.live.phone import Phone, phone_call
-from evals.live.phone_sip import CallRefusedError
 from evals.live.room import agent_changes
+from evals.phone.phone import Phone, phone_call
+from evals.phone.sip import CallRefusedError
 
 NUMBER = "+15550100"
 ROOM = "live"

@@ -7,11 +7,11 @@ from pathlib import Path
 import numpy as np
 import soxr
 
-from evals.clips import RATE as CLIP_RATE
-from evals.clips import Wave, at_level, clip, recording
+from evals.calls.clips import RATE as CLIP_RATE
+from evals.calls.clips import Wave, at_level, clip, recording
+from evals.calls.scenario import EventPlan
 from evals.live.tracks import RATE, Pcm
-from evals.metrics_audio import onset_ms
-from evals.scenario import EventPlan
+from evals.metrics.audio import onset_ms
 
 QUESTION = "say:Could you tell me all about it, please?"
 PITCHES = (0.82, 0.91, 1.0, 1.1)

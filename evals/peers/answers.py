@@ -9,8 +9,8 @@ import re
 from dataclasses import dataclass
 from typing import Any
 
-from evals.metrics_audio import onset_ms
-from evals.metrics_reply import MIN_MS_PER_CHARACTER, longest_ms, spoken_characters
+from evals.metrics.audio import onset_ms
+from evals.metrics.reply import MIN_MS_PER_CHARACTER, longest_ms, spoken_characters
 from evals.peers.base import Pcm, ReplyFailedError
 
 MESSAGE_CHARACTERS = 160

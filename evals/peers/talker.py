@@ -9,7 +9,7 @@ from functools import cache
 
 import numpy as np
 
-from evals.clips import passage
+from evals.calls.clips import passage
 from evals.peers.base import Abilities, Pcm
 from evals.peers.tone import SAMPLE_RATE, WORD_MS, TonePeer
 

@@ -15,7 +15,7 @@ from typing import Any, Literal
 
 import numpy as np
 
-from evals.metrics_reply import longest_ms
+from evals.metrics.reply import longest_ms
 from evals.peers.answers import (
     Asked,
     RefusedError,

@@ -15,9 +15,9 @@ import pytest
 
 from agent_tts import EngineConfig, FinishReason
 from evals import virtual_time
-from evals.soak import count_left
-from evals.stepped import stepped_engine
-from evals.tiny_models import prompt_runner
+from evals.soak.run import count_left
+from evals.soak.stepped import stepped_engine
+from evals.soak.tiny_models import prompt_runner
 from tests.contract.speakers import KINDS, Speaker
 
 CONFIG = EngineConfig(max_slots=3, num_pages=192)

@@ -8,15 +8,15 @@ import pytest
 from agent_tts import Engine, EngineConfig
 from evals import barge_in, latency, virtual_time
 from evals.barge_in import gates_of, run_all
-from evals.call import CallSetting, run_event
+from evals.calls.call import CallSetting, run_event
+from evals.calls.policies import reaction_maker
+from evals.calls.scenario import FOLDER, EventPlan, Scenario
 from evals.load import burst, closed
-from evals.metrics_barge_in import judge
-from evals.metrics_ledger import summarise
-from evals.metrics_reply import defect
+from evals.metrics.barge_in import judge
+from evals.metrics.ledger import summarise
+from evals.metrics.reply import defect
 from evals.peers.engine import EnginePeer
 from evals.peers.tone import TonePeer
-from evals.policies import reaction_maker
-from evals.scenario import FOLDER, EventPlan, Scenario
 from evals.speaking import Manner, run_load
 from evals.texts import llm_pace, unique_texts
 from tests.fakes import ToneRunner

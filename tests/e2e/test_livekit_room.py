@@ -26,7 +26,7 @@ from evals.live.line import CannotCallError, Line, Packets
 from evals.live.page import PageLine
 from evals.live.room_browser import find_client, page_in_room
 from evals.live.tracks import Tracks
-from evals.metrics_audio import audible_spans
+from evals.metrics.audio import audible_spans
 from tests.e2e.fake_openai import fake_openai
 from tests.e2e.livekit_loop import GIVE_UP_S, MOUTH_RATE, Clip, caller_clips
 

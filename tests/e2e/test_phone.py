@@ -14,12 +14,12 @@ import numpy as np
 import pytest
 
 from agents.demo.processes import free_port
-from evals.live import phone_sip
-from evals.live.phone import CallEndedError, Phone, in_packets, phone_call
-from evals.live.phone_mulaw import decode
-from evals.live.phone_rtp import PACKET, SILENCE
-from evals.live.phone_sip import CallRefusedError
 from evals.live.tracks import RATE, Pcm
+from evals.phone import sip as phone_sip
+from evals.phone.mulaw import decode
+from evals.phone.phone import CallEndedError, Phone, in_packets, phone_call
+from evals.phone.rtp import PACKET, SILENCE
+from evals.phone.sip import CallRefusedError
 from tests.e2e.answering_machine import answering_machine
 
 NUMBER = "+15550100"

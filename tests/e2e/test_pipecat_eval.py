@@ -53,8 +53,8 @@ def test_pipecats_own_evaluation_of_an_interruption_passes(tmp_path: Path) -> No
 
 
 async def evaluate(folder: Path) -> None:
+    from pipecat.evals.calls.scenario import EvalScenarioFile
     from pipecat.evals.fastapi_transport import EvalFastAPIWebsocketTransport
-    from pipecat.evals.scenario import EvalScenarioFile
     from pipecat.evals.serializer import EvalSerializer, parse_eval_connect
     from pipecat.evals.session import EvalSession
     from pipecat.evals.transport import EvalTransportParams

@@ -10,9 +10,10 @@ from agent_tts import Engine
 from agent_tts.runtime.audio_stream import AudioStream
 from agent_tts.runtime.request import Request
 from agent_tts.runtime.scheduler import Scheduler
-from evals import soak, virtual_time
-from evals.soak import Soak, count_left, slope, soak_virtually
-from evals.soak_caller import WRONG, Moment
+from evals import virtual_time
+from evals.soak import run as soak
+from evals.soak.caller import WRONG, Moment
+from evals.soak.run import Soak, count_left, slope, soak_virtually
 from tests.fakes import ToneRunner
 
 

@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 
 from evals import speaking
-from evals.metrics_latency import errors, failures
-from evals.metrics_reply import Defect, defect
+from evals.metrics.latency import errors, failures
+from evals.metrics.reply import Defect, defect
 from evals.peers import answers
 from evals.peers.base import PeerUnavailableError
 from evals.peers.rate import SpokenRate

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from evals.metrics_audio import Samples, audible_ms, audible_spans, onset_ms, silence_ms
+from evals.metrics.audio import Samples, audible_ms, audible_spans, onset_ms, silence_ms
 
 RATE = 48_000
 

@@ -6,16 +6,17 @@ import time
 import numpy as np
 import pytest
 
-from evals import broken, virtual_time
+from evals import virtual_time
 from evals.barge_in import run_all
-from evals.call import CallSetting, run_event
-from evals.events import EarFrame
-from evals.metrics_barge_in import judge
-from evals.metrics_ledger import summarise
+from evals.calls import broken
+from evals.calls.call import CallSetting, run_event
+from evals.calls.events import EarFrame
+from evals.calls.player import Player
+from evals.calls.reactions import NeverReaction
+from evals.calls.scenario import EventPlan, Scenario
+from evals.metrics.barge_in import judge
+from evals.metrics.ledger import summarise
 from evals.peers.tone import WORD_MS, TonePeer
-from evals.player import Player
-from evals.reactions import NeverReaction
-from evals.scenario import EventPlan, Scenario
 from tests.talk_over import DipsFirst, event
 
 # -- a sound agent ----------------------------------------------------------------------------------------------------

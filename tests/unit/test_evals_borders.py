@@ -5,17 +5,17 @@ import math
 import numpy as np
 import pytest
 
-from evals.call import AnchorError
+from evals.calls.call import AnchorError
+from evals.calls.scenario import Scenario, plan
 from evals.load import ramp
-from evals.metrics_audio import audible_spans, centred, onset_ms, silence_ms
-from evals.metrics_latency import audio_seconds_per_second, pairs_of, summarise
-from evals.metrics_recording import analyse
-from evals.metrics_reply import Defect, defect
-from evals.metrics_stats import bootstrap, bootstrap_ratio, nearest_rank, paired, spread
-from evals.metrics_stream import Arrival, ReplyRecord, Stall, continuity, latency, stalls
-from evals.metrics_text import lost_words
+from evals.metrics.audio import audible_spans, centred, onset_ms, silence_ms
+from evals.metrics.latency import audio_seconds_per_second, pairs_of, summarise
+from evals.metrics.recording import analyse
+from evals.metrics.reply import Defect, defect
+from evals.metrics.stats import bootstrap, bootstrap_ratio, nearest_rank, paired, spread
+from evals.metrics.stream import Arrival, ReplyRecord, Stall, continuity, latency, stalls
+from evals.metrics.text import lost_words
 from evals.outcome import Gate
-from evals.scenario import Scenario, plan
 from tests.talk_over import record
 
 RATES = (8_000, 16_000, 22_050, 24_000, 44_100, 48_000)

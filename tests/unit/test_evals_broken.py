@@ -2,11 +2,11 @@
 
 import pytest
 
-from evals import broken
 from evals.barge_in import gates_of
-from evals.metrics_ledger import summarise
+from evals.calls import broken
+from evals.calls.reactions import NeverReaction
+from evals.metrics.ledger import summarise
 from evals.peers.tone import WORD_MS
-from evals.reactions import NeverReaction
 from tests.talk_over import backchannel, event
 
 SHORT = {"kind": "noise", "clip": "pink", "expect": "absent", "reaction": NeverReaction, "delay_ms": 0}

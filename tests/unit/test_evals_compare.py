@@ -7,7 +7,7 @@ import pytest
 from evals import compare, latency, virtual_time
 from evals.latency import load_of
 from evals.load import ClosedLoop, OpenLoop
-from evals.metrics_latency import failures, summarise
+from evals.metrics.latency import failures, summarise
 from evals.outcome import Gate, Outcome, environment, finish
 from evals.peers.tone import TonePeer
 from evals.speaking import Manner, run_load

@@ -6,11 +6,11 @@ import numpy as np
 import pytest
 
 from agent_tts import WordTime
-from evals.events import EarFrame, EarTrack, EventRecord, Moments, ReplyTrace
-from evals.metrics_barge_in import judge
-from evals.metrics_ear import first_sound_s, held_from_s, held_ms, media_faults, spans_of, stand_stills
-from evals.metrics_ledger import summarise
-from evals.metrics_side_by_side import values_of
+from evals.calls.events import EarFrame, EarTrack, EventRecord, Moments, ReplyTrace
+from evals.metrics.barge_in import judge
+from evals.metrics.ear import first_sound_s, held_from_s, held_ms, media_faults, spans_of, stand_stills
+from evals.metrics.ledger import summarise
+from evals.metrics.side_by_side import values_of
 
 BEGIN_S = 100.0
 RATES = (8_000, 11_025, 16_000, 22_050, 24_000, 44_100, 48_000)

@@ -5,15 +5,16 @@ from functools import partial
 
 import pytest
 
-from evals import barge_in, broken, everything, latency, virtual_time
-from evals.agent import Agent
+from evals import barge_in, everything, latency, virtual_time
 from evals.barge_in import gates_of
-from evals.call import CallSetting, run_event
-from evals.metrics_barge_in import judge
-from evals.metrics_ledger import summarise
+from evals.calls import broken
+from evals.calls.agent import Agent
+from evals.calls.call import CallSetting, run_event
+from evals.calls.reactions import EnergyReaction
+from evals.calls.scenario import EventPlan, Scenario
+from evals.metrics.barge_in import judge
+from evals.metrics.ledger import summarise
 from evals.peers.tone import WORD_MS, TonePeer
-from evals.reactions import EnergyReaction
-from evals.scenario import EventPlan, Scenario
 
 
 def failed_gates(agent, peer=None, delay_ms=6 * WORD_MS):

@@ -9,6 +9,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from evals.calls.scenario import FOLDER, EventPlan, Scenario
 from evals.live.call import Attempt, can_be_made
 from evals.live.figures import live_figures, quiet_ms
 from evals.live.hearing import Hearing
@@ -19,9 +20,8 @@ from evals.live.quiet import quiet_span
 from evals.live.records import Made, records
 from evals.live.run import REMARKS, plans_of
 from evals.live.tracks import RATE, Frame, Pcm, Tracks, arrived_s, recording, spoken_s
-from evals.metrics_audio import Span
-from evals.metrics_barge_in import judge
-from evals.scenario import FOLDER, EventPlan, Scenario
+from evals.metrics.audio import Span
+from evals.metrics.barge_in import judge
 
 # -- where a pause begins ---------------------------------------------------------------------------------------------
 

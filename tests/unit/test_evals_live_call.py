@@ -8,10 +8,10 @@ from collections.abc import Awaitable
 import numpy as np
 
 from evals import virtual_time
+from evals.calls.scenario import EventPlan, Scenario
 from evals.live.call import OLD_S, Attempt, Script, hold
 from evals.live.hearing import Hearing
 from evals.live.tracks import RATE, Pcm
-from evals.scenario import EventPlan, Scenario
 
 FRAME_S = 0.01
 LOUD, QUIET = np.full(round(FRAME_S * RATE), 5000, np.int16), np.zeros(round(FRAME_S * RATE), np.int16)

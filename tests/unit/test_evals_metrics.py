@@ -3,11 +3,11 @@
 import numpy as np
 import pytest
 
-from evals.metrics_audio import Span, audible_ms, audible_spans, gaps, level_db, onset_ms, silence_ms
-from evals.metrics_reply import Defect, defect
-from evals.metrics_stats import bootstrap, bootstrap_ratio, nearest_rank, paired, spread
-from evals.metrics_stream import Arrival, ReplyRecord, Stall, continuity, latency, stalls
-from evals.metrics_text import edits, heard_text_error, lost_words, words_of
+from evals.metrics.audio import Span, audible_ms, audible_spans, gaps, level_db, onset_ms, silence_ms
+from evals.metrics.reply import Defect, defect
+from evals.metrics.stats import bootstrap, bootstrap_ratio, nearest_rank, paired, spread
+from evals.metrics.stream import Arrival, ReplyRecord, Stall, continuity, latency, stalls
+from evals.metrics.text import edits, heard_text_error, lost_words, words_of
 
 RATE = 24_000
 

@@ -5,13 +5,14 @@ from importlib import import_module
 
 import pytest
 
-from evals import everything, page
+from evals import everything
 from evals.__main__ import COMMANDS
-from evals.headline import headline
 from evals.outcome import Gate, Outcome
-from evals.page_everything import Part, write_report
-from evals.plots import ecdf, strips
-from evals.style import body_of, document
+from evals.pages import page
+from evals.pages.everything import Part, write_report
+from evals.pages.headline import headline
+from evals.pages.plots import ecdf, strips
+from evals.pages.style import body_of, document
 
 SOAK = {
     "eval": "soak",

@@ -11,8 +11,9 @@ import pytest
 from aiohttp import WSMsgType, web
 
 from evals import virtual_time
+from evals.calls.scenario import FOLDER, ScenarioError, load, plan
 from evals.load import burst, closed, poisson, ramp
-from evals.metrics_reply import Defect, defect
+from evals.metrics.reply import Defect, defect
 from evals.peers import kokoro
 from evals.peers.base import PeerUnavailableError
 from evals.peers.cutting import SentenceCutter
@@ -22,7 +23,6 @@ from evals.peers.sentences import SentencePeer
 from evals.peers.tone import WORD_MS, TonePeer
 from evals.peers.wav_stream import PcmStream
 from evals.peers.wire import WirePeer
-from evals.scenario import FOLDER, ScenarioError, load, plan
 from evals.speaking import Manner, speak
 from evals.texts import llm_pace, text_of_words, unique_texts
 

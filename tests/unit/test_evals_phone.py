@@ -7,11 +7,11 @@ from collections.abc import Sequence
 import numpy as np
 import pytest
 
-from evals.live.phone_ear import BUFFER_S, RESTART, at_line_rate, play
-from evals.live.phone_mulaw import decode, encode
-from evals.live.phone_rtp import PACKET, PACKET_S, SILENCE, Packet, packed, unpacked
-from evals.live.phone_sip import CallRefusedError, Message, answered_at, offer
 from evals.live.tracks import Pcm
+from evals.phone.ear import BUFFER_S, RESTART, at_line_rate, play
+from evals.phone.mulaw import decode, encode
+from evals.phone.rtp import PACKET, PACKET_S, SILENCE, Packet, packed, unpacked
+from evals.phone.sip import CallRefusedError, Message, answered_at, offer
 
 LOUD = encode(np.full(PACKET, 5000, np.int16))
 

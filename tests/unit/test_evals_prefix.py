@@ -3,7 +3,7 @@
 import itertools
 
 from agent_tts import Engine, EngineConfig
-from evals.metrics_prefix import summarise, zipf_turns
+from evals.metrics.prefix import summarise, zipf_turns
 from evals.prefix import run_turns
 from tests.fakes import ToneRunner
 

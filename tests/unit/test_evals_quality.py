@@ -8,7 +8,7 @@ import pytest
 
 from evals import quality
 from evals.judges import JudgeUnavailableError
-from evals.metrics_quality import against, compare_texts, summarise
+from evals.metrics.quality import against, compare_texts, summarise
 from evals.peers.libraries import wav_samples
 from evals.speakers import against_all, pairwise, same_voice
 

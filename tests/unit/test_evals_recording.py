@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from evals import recording
-from evals.metrics_recording import Kind, analyse
+from evals.metrics.recording import Kind, analyse
 
 RATE = 16_000
 

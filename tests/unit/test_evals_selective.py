@@ -9,13 +9,13 @@ import pytest
 
 from agent_tts.barge_in import Event
 from evals import virtual_time
-from evals.call import CallSetting, run_event
-from evals.clips import SOUNDS, VOICES, clip
-from evals.metrics_barge_in import judge
+from evals.calls.call import CallSetting, run_event
+from evals.calls.clips import SOUNDS, VOICES, clip
+from evals.calls.reactions import HEARING_RATE, Signal
+from evals.calls.scenario import FOLDER, EventPlan, Scenario, load, plan
+from evals.calls.stt import Stt
+from evals.metrics.barge_in import judge
 from evals.peers.tone import TonePeer
-from evals.reactions import HEARING_RATE, Signal
-from evals.scenario import FOLDER, EventPlan, Scenario, load, plan
-from evals.stt import Stt
 
 FRAME = np.zeros(HEARING_RATE // 50, np.float32)
 FEWEST = 30
@@ -83,7 +83,7 @@ class Notes:
 
 def test_the_callers_turn_before_a_reply_is_heard_while_the_agent_is_silent(monkeypatch: pytest.MonkeyPatch) -> None:
     spoken = np.full(HEARING_RATE // 2, 0.1, np.float32)
-    monkeypatch.setattr("evals.call.clip", lambda kind, **_: spoken)
+    monkeypatch.setattr("evals.calls.call.clip", lambda kind, **_: spoken)
     notes = Notes()
     item = EventPlan(Scenario("test", "class", "absent", before="Hello."), 300, "voiced", 0)
     (event,) = virtual_time.run(run_event(TonePeer(), item, CallSetting(make_reaction=lambda: notes), 1))

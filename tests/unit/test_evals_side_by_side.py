@@ -5,9 +5,9 @@ import json
 import pytest
 
 from evals import side_by_side, virtual_time
-from evals.metrics_barge_in import judge
-from evals.metrics_side_by_side import listened_error, row_of, values_of
-from evals.metrics_stats import spread
+from evals.metrics.barge_in import judge
+from evals.metrics.side_by_side import listened_error, row_of, values_of
+from evals.metrics.stats import spread
 
 
 def events_of(arguments):

@@ -3,7 +3,7 @@
 import json
 
 from evals import barge_in, latency
-from evals.summary import markdown
+from evals.pages.summary import markdown
 
 
 def line_of(capsys, command, arguments):

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from evals.report import CallReport, Moment, Turn, render
+from evals.pages.call import CallReport, Moment, Turn, render
 
 
 def test_the_page_holds_everything_and_fetches_nothing() -> None:
