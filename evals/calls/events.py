@@ -92,6 +92,8 @@ class Moments:
     dip_s: float | None = None
     """Ducked or paused."""
     restored_s: float | None = None
+    held_ms: float | None = None
+    """All dips of an event together, where the ear cannot tell which of its silences were one (a real line)."""
     vad_s: float | None = None
     """The framework's VAD reported speech."""
     decision_s: float | None = None

@@ -1,7 +1,8 @@
 """From the recording of a call and what the agent told to the events that evals judges. Pure.
 
-A reply sounds at the ear from when the agent began it until the next one begins. What the transport had taken before
-it was cleared has sounded GRACE_S later; what is heard of the reply after that is stale.
+A reply sounds at the ear from when the agent began it until the next one begins; a sound that is under way then is
+still its own. What the transport had taken before it was cleared has sounded GRACE_S later; what is heard of the reply
+after that is stale. Of a sound that begins after the next reply has begun nobody can tell that it is an old one's.
 """
 
 from __future__ import annotations
@@ -10,14 +11,14 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
-import numpy as np
-
 from evals.calls.events import FRAME_MS, EarFrame, EarTrack, EventRecord, Moments, ReplyTrace
 from evals.live.call import Attempt
+from evals.live.dips import Told, dip_of
 from evals.live.llm import Answer
 from evals.live.quiet import quiet_span
 from evals.live.tracks import Tracks
 from evals.metrics.audio import Span, audible_ms, audible_spans
+from evals.metrics.ear import EPISODE_GAP_FRAMES
 
 GRACE_S = 0.3
 TRANSPORT_MS = 100.0
@@ -25,6 +26,7 @@ TRANSPORT_MS = 100.0
 AFTER_S = 1.5
 EDGE_S = 0.05
 FRAME_S = FRAME_MS / 1000
+NOT_SPEAKING = ("listening", "thinking", "idle")
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,10 +50,10 @@ def records(
 ) -> list[Made]:
     """Every attempt whose clip is in the recording."""
     timed = sorted((event for event in told if "at_s" in event), key=lambda event: event["at_s"])
-    return [_made(tracks, _Told(timed, attempt.until_s), attempt, answers) for attempt in attempts]
+    return [_made(tracks, _Log(timed, attempt.until_s), attempt, answers) for attempt in attempts]
 
 
-class _Told:
+class _Log:
     """Look-ups in what the agent told until a moment."""
 
     def __init__(self, timed: Sequence[dict[str, Any]], until_s: float) -> None:
@@ -65,8 +67,21 @@ class _Told:
         found = (event for event in reversed(self._timed) if event["name"] == name and event["at_s"] < before_s)
         return next(found, {})
 
+    def pauses(self, since_s: float) -> list[tuple[float, float | None]]:
+        """Each pause from a moment on, and when the agent went on; a pause may be told again while it lasts."""
+        found: list[tuple[float, float | None]] = []
+        for event in self._timed:
+            is_open = bool(found) and found[-1][1] is None
+            if event["at_s"] < since_s:
+                continue
+            if event["name"] == "duck" and not is_open:
+                found.append((event["at_s"], None))
+            elif event["name"] == "resumed" and is_open:
+                found[-1] = (found[-1][0], event["at_s"])
+        return found
 
-def _made(tracks: Tracks, told: _Told, attempt: Attempt, answers: Sequence[Answer]) -> Made:
+
+def _made(tracks: Tracks, told: _Log, attempt: Attempt, answers: Sequence[Answer]) -> Made:
     scenario = attempt.plan.scenario
     onset_s, caller_end_s = _mouth(tracks, attempt)
     began_s = told.last("speaking", onset_s).get("at_s", onset_s)
@@ -79,11 +94,12 @@ def _made(tracks: Tracks, told: _Told, attempt: Attempt, answers: Sequence[Answe
     sounding = _sounding(tracks, began_s - EDGE_S, ends_s)
     paused_s = told.first("duck", onset_s).get("at_s") or moments.decision_s
     quiet = _quiet(told, sounding, paused_s, following_s or attempt.until_s)
-    if quiet is not None:
-        moments.dip_s = quiet.start_ms / 1000
-        resumed_s = told.first("resumed", paused_s or onset_s).get("at_s", np.inf)
-        went_on = resumed_s < (over_s or np.inf) and np.isfinite(quiet.end_ms)
-        moments.restored_s = quiet.end_ms / 1000 if went_on else None
+    said = Told(told.pauses(onset_s), over_s if abort else None, None if abort else _ended_s(told, began_s))
+    reply.completed = said.completed
+    if scenario.expect == "yield":
+        moments.dip_s = None if quiet is None else quiet.start_ms / 1000
+    elif dip := dip_of(said, sounding, onset_s=onset_s, caller_end_s=caller_end_s, until_s=attempt.until_s):
+        moments.dip_s, moments.restored_s, moments.held_ms = dip.begin_s, dip.restored_s, dip.held_ms
     if moments.suspicion_s is not None and moments.dip_s is not None and moments.suspicion_s > moments.dip_s:
         moments.suspicion_s = None  # something else had paused it already
     following = _following(attempt, following_s, answers)
@@ -118,7 +134,7 @@ def _mouth(tracks: Tracks, attempt: Attempt) -> tuple[float, float]:
     return begin_s + spans[0].start_ms / 1000, begin_s + spans[-1].end_ms / 1000
 
 
-def _moments(told: _Told, onset_s: float) -> Moments:
+def _moments(told: _Log, onset_s: float) -> Moments:
     decision_s = told.first("decision", onset_s).get("at_s")
     return Moments(
         suspicion_s=told.first("suspicion", onset_s).get("at_s"),
@@ -128,12 +144,17 @@ def _moments(told: _Told, onset_s: float) -> Moments:
     )
 
 
-def _reply(told: _Told, began_s: float, abort: dict[str, Any], onset_s: float, answers: Sequence[Answer]) -> ReplyTrace:
+def _ended_s(told: _Log, began_s: float) -> float | None:
+    """When the agent said that it was not speaking any more."""
+    ends = (told.first(name, began_s).get("at_s") for name in NOT_SPEAKING)
+    return min((at_s for at_s in ends if at_s is not None), default=None)
+
+
+def _reply(told: _Log, began_s: float, abort: dict[str, Any], onset_s: float, answers: Sequence[Answer]) -> ReplyTrace:
     answer = next((item for item in reversed(answers) if item.first_token_s < began_s), None)
     reply = ReplyTrace(answer.text if answer else "", reply_id=f"reply at {began_s:.3f}")
     reply.first_text_s = answer.first_token_s if answer else None
     if not abort:
-        reply.completed = True
         return reply
     released = told.first("released", abort["at_s"])
     reply.abort_s, reply.released_s = abort["at_s"], released.get("at_s")
@@ -165,7 +186,7 @@ def _sounding(tracks: Tracks, begin_s: float, end_s: float) -> list[Span]:
     return [Span(offset_ms + span.start_ms, offset_ms + span.end_ms) for span in spans]
 
 
-def _quiet(told: _Told, sounding: list[Span], paused_s: float | None, over_s: float) -> Span | None:
+def _quiet(told: _Log, sounding: list[Span], paused_s: float | None, over_s: float) -> Span | None:
     if paused_s is None:
         return None
     back_s = told.first("resumed", paused_s).get("at_s")
@@ -189,6 +210,7 @@ def _ear(
     loud = [audible_ms(spans, FRAME_MS * index, FRAME_MS * (index + 1)) > 0 for index in range(len(pieces))]
     later = len(pieces) if following_s is None else round((following_s - ear.begin_s) / FRAME_S)
     limit = later if over_s is None else min(later, round((over_s + GRACE_S - ear.begin_s) / FRAME_S))
+    later = _end_of_sound(loud, later)
     held = [index for index in range(min(limit, len(pieces))) if loud[index]]
     media = {"": 0}
     for index, pcm in enumerate(pieces):
@@ -200,3 +222,12 @@ def _ear(
         if name is not None:
             media[name] = start + len(pcm)
     return ear
+
+
+def _end_of_sound(loud: Sequence[bool], begins: int) -> int:
+    """Where a sound that is under way at a frame ends: with the last one before a silence that ends an episode."""
+    end = begins
+    if 0 < begins <= len(loud) and loud[begins - 1]:
+        while any(sounds := loud[end : end + EPISODE_GAP_FRAMES]):
+            end += len(sounds) - list(reversed(sounds)).index(True)
+    return end

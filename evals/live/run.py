@@ -49,9 +49,9 @@ METHOD = """
 A real call on one machine: server, engine, worker and caller. A caller speaks a clip at a moment of a reply that it
 hears; onset is the first audible sample of the clean clip. Ducked at the ear: the silence that the agent's pause made
 begins (end of the last audible sample, not before the pause itself). Silent: end of the last audible sample of the
-reply that was spoken over. Stale: anything of it more than 300 ms after the agent's output was cleared. Over SIP a
-sound of the mouth is in the packet sent up to 20 ms later, and the ear is what a phone with a jitter buffer of 40 ms
-plays.
+reply that was spoken over. Stale: anything of it more than 300 ms after the agent's output was cleared. Never restored:
+a reply that should have gone on and was not heard again, whatever the agent said of it. Over SIP a sound of the mouth
+is in the packet sent up to 20 ms later, and the ear is what a phone with a jitter buffer of 40 ms plays.
 """
 
 

@@ -125,8 +125,9 @@ def _stopped_before(event: EventRecord) -> bool:
 
 def _never_restored(event: EventRecord) -> bool:
     """A reply that should have gone on was paused or turned down, and still was when the watching ended."""
-    over = event.reply.abort_s is not None or event.reply.completed
-    return event.expect == "absent" and not over and is_held_at_the_end(event.ear)
+    over, moments = event.reply.abort_s is not None or event.reply.completed, event.moments
+    told = event.ear.held_s is None and moments.dip_s is not None and moments.restored_s is None
+    return event.expect == "absent" and not over and (told or is_held_at_the_end(event.ear))
 
 
 def _dip_ms(event: EventRecord) -> float:
@@ -134,6 +135,7 @@ def _dip_ms(event: EventRecord) -> float:
     if event.expect != "absent":
         return 0.0
     held = held_ms(event.ear, event.onset_s)
+    held = event.moments.held_ms if held is None else held
     if held is not None:
         return held
     dip_s, restored_s = event.moments.dip_s, event.moments.restored_s

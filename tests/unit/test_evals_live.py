@@ -139,11 +139,13 @@ INTERRUPTED = [
 ]
 
 
-def interruption(ear_s: list[tuple[float, float]], told: list[dict[str, object]] = INTERRUPTED) -> Made:
-    """The caller speaks at 103.0 s into a reply that began at 101 s; the next one is heard from 106.1 s on."""
+def interruption(
+    ear_s: list[tuple[float, float]], told: list[dict[str, object]] = INTERRUPTED, *, next_s: float = 106.1
+) -> Made:
+    """The caller speaks at 103.0 s into a reply that began at 101 s; the next one began at 106 s and is heard later."""
     attempt = Attempt(EventPlan(STEADY, 0.0, "voiced", 0), 1, 102.95, 104.1, 107.0, True)
     answers = [Answer(100.9, "the first reply"), Answer(105.8, "the second")]
-    tracks = call([*ear_s, (106.1, 107.5)], (103.0, 104.0))
+    tracks = call([*ear_s, (next_s, 107.5)], (103.0, 104.0))
     [made] = records(tracks, told, [attempt], answers)
     return made
 
@@ -184,6 +186,14 @@ def test_an_agent_that_goes_on_is_missed() -> None:
     assert judge(interruption([(101.06, 106.0)], told).record).outcome == "missed"
 
 
+@pytest.mark.parametrize(("ends_s", "next_s"), [(105.98, 106.1), (106.02, 106.25), (106.3, 106.45)])
+def test_a_sound_that_is_under_way_when_the_next_reply_begins_is_still_the_old_ones(ends_s, next_s) -> None:
+    result = judge(interruption([(101.06, 103.16), (105.7, 105.85), (105.9, ends_s)], next_s=next_s).record)
+    assert result.row.stale_ms == pytest.approx(1000 * (0.15 + ends_s - 105.9), abs=5)
+    assert result.row.next_audio_s == pytest.approx(next_s, abs=0.001)
+    assert result.findings == ("stale_audio",)
+
+
 def absent(told: list[dict[str, object]], ear_s: list[tuple[float, float]]) -> Made:
     attempt = Attempt(EventPlan(COUGH, 0.0, "cough", 0), 1, 102.95, 103.6, 106.6, False)
     [made] = records(call(ear_s, (103.0, 103.5)), told, [attempt], [Answer(100.9, "the reply")])
@@ -195,6 +205,38 @@ def test_a_cough_that_pauses_the_reply_is_a_duck_of_so_long() -> None:
     result = judge(absent(told, [(101.06, 103.16), (103.56, 107.0)]).record)
     assert (result.outcome, result.correct) == ("ducked", True)
     assert result.dip_ms == pytest.approx(400, abs=1)
+
+
+PAUSED = [moment("speaking", 101.0), moment("suspicion", 103.1), moment("duck", 103.1), moment("duck", 103.13)]
+
+
+@pytest.mark.parametrize(
+    ("told", "heard_s"),
+    [
+        (PAUSED, []),
+        ([*PAUSED, moment("resumed", 103.5)], []),
+        ([*PAUSED, moment("listening", 106.2)], []),
+        ([*PAUSED, moment("resumed", 103.5), moment("duck", 104.0)], [(103.56, 104.06)]),
+        (PAUSED[:1], []),
+    ],
+    ids=["paused for good", "says it went on", "given up by its transport", "paused again", "says nothing at all"],
+)
+def test_a_reply_that_never_comes_back_after_a_cough_is_a_false_stop_by_name(told, heard_s) -> None:
+    result = judge(absent(told, [(101.06, 103.16), *heard_s]).record)
+    assert (result.outcome, result.correct, result.penalty_ms) == ("stopped", False, 2_000)
+    assert {"false_stop", "never_restored"} <= set(result.findings)
+
+
+@pytest.mark.parametrize("ended", ["listening", "thinking", "idle"])
+def test_a_reply_that_ends_by_itself_after_a_cough_was_kept(ended) -> None:
+    result = judge(absent([PAUSED[0], moment(ended, 103.3)], [(101.06, 103.3)]).record)
+    assert (result.outcome, result.findings) == ("kept", ())
+
+
+def test_all_pauses_of_one_cough_are_its_dip() -> None:
+    told = [*PAUSED, moment("resumed", 103.5), moment("duck", 104.0), moment("resumed", 104.2)]
+    result = judge(absent(told, [(101.06, 103.16), (103.56, 104.06), (104.26, 107.0)]).record)
+    assert (result.outcome, result.dip_ms) == ("ducked", pytest.approx(600, abs=2))
 
 
 def test_a_cough_that_ends_the_reply_is_a_false_stop() -> None:
