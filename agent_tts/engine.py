@@ -124,7 +124,7 @@ class Engine:
                 utterance is read.
         """
         if self.closed:
-            raise EngineClosedError
+            raise EngineClosedError() if self._closed else EngineClosedError("its thread has stopped")
         if voice not in self.voices:
             raise UnknownVoiceError(voice, self.voices)
         self._check_voice(voice)

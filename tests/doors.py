@@ -2,17 +2,22 @@
 
 from __future__ import annotations
 
+import asyncio
 import shutil
+import sys
 import tempfile
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
 
 from agent_tts import Engine, EngineConfig
+from agent_tts.errors import EngineUnavailableError
 from agent_tts.remote.address import unix_address
 from agent_tts.runtime.step import Runner
 from agent_tts.server.engine_server import EngineServer
 from agent_tts.server.session import Limits
+
+ROOT = Path(__file__).resolve().parents[1]
 
 
 @asynccontextmanager
@@ -43,6 +48,29 @@ async def serving(
 async def behind_a_socket(runner: Runner, config: EngineConfig | None = None) -> AsyncIterator[Engine]:
     async with serving(runner, config) as (_, server), await Engine.load(str(server.addresses[0])) as engine:
         yield engine
+
+
+@asynccontextmanager
+async def engine_process(address: str) -> AsyncIterator[asyncio.subprocess.Process]:
+    """A server with a model that sings, started as a child; it may be killed, and is in the end."""
+    path = address.removeprefix("unix://")
+    command = [sys.executable, "-m", "tests.tone_server", "--socket", path, "--step-ms", "2"]
+    process = await asyncio.create_subprocess_exec(*command, cwd=ROOT)
+    try:
+        yield process
+    finally:
+        if process.returncode is None:
+            process.kill()
+        await process.wait()
+
+
+async def connected(address: str) -> Engine:
+    """As soon as its process answers."""
+    while True:
+        try:
+            return await Engine.load(address)
+        except EngineUnavailableError:
+            await asyncio.sleep(0.02)  # a process starts
 
 
 DOORS = {"in process": in_process, "behind a socket": behind_a_socket}

@@ -18,7 +18,7 @@ from livekit.agents.utils import is_given
 
 from agent_tts.config import EngineConfig
 from agent_tts.engine import Engine, Utterance
-from agent_tts.livekit.engine_ref import EngineRef
+from agent_tts.engine_ref import EngineRef
 from agent_tts.livekit.streams import ChunkedStream, SynthesizeStream
 from agent_tts.livekit.tracing import UtteranceTrace
 from agent_tts.types import SamplingParams, TtsMetrics
@@ -71,6 +71,7 @@ class TTS(tts.TTS[Literal["utterance_metrics"]]):
         self._options = VoiceOptions(voice, sampling, lead_ms)
         self._streams: weakref.WeakSet[SynthesizeStream | ChunkedStream] = weakref.WeakSet()
         self._traces: dict[str, UtteranceTrace] = {}
+        self._watched: Engine | None = None
         self._stop_metrics: Callable[[], None] | None = None
 
     @property
@@ -131,9 +132,9 @@ class TTS(tts.TTS[Literal["utterance_metrics"]]):
     async def load_engine(self) -> Engine:
         """The engine, loaded; streams call this before they speak. Raises AgentTTSError when it can't be had."""
         engine = await self._engine.get()
-        if self._stop_metrics is None:
-            self._stop_metrics = engine.on_metrics(self._on_metrics)
-            self._sample_rate = engine.sample_rate
+        if self._stop_metrics is None or engine is not self._watched:  # the first, or one in place of a dead one
+            self._watched, self._stop_metrics = engine, engine.on_metrics(self._on_metrics)
+        self._sample_rate = engine.sample_rate  # behind a socket another engine may answer by now
         return engine
 
     async def open_utterance(self, options: VoiceOptions) -> Utterance:

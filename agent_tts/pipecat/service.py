@@ -13,7 +13,7 @@ import asyncio
 from collections.abc import AsyncGenerator
 from typing import Any
 
-from pipecat.frames.frames import CancelFrame, EndFrame, Frame, TTSTextFrame
+from pipecat.frames.frames import CancelFrame, EndFrame, ErrorFrame, Frame, TTSTextFrame
 from pipecat.processors.frame_processor import FrameDirection, FrameProcessorSetup
 from pipecat.services.settings import TTSSettings
 from pipecat.services.tts_service import TTSService
@@ -23,8 +23,17 @@ from pipecat.utils.types import NOT_GIVEN, is_given
 
 from agent_tts.config import EngineConfig
 from agent_tts.engine import AbortAck, Engine, Utterance
-from agent_tts.errors import AgentTTSError, EngineClosedError, UnknownVoiceError
-from agent_tts.pipecat.translate import AgentTTSSettings, TurnFailedFrame, complete, error_frame, sampling_of
+from agent_tts.engine_ref import EngineRef
+from agent_tts.errors import AgentTTSError, UnknownVoiceError
+from agent_tts.pipecat.translate import (
+    AgentTTSSettings,
+    TurnFailedFrame,
+    category_of,
+    complete,
+    error_frame,
+    sampling_of,
+    unusable_frame,
+)
 from agent_tts.pipecat.turn import Turn
 from agent_tts.types import FinishReason
 
@@ -56,7 +65,8 @@ class AgentTTSService(TTSService):
         Args:
             engine: An engine that is loaded already; the caller keeps it and closes it. None = the service loads one
                 of its own during setup and closes it in cleanup: the model of `settings`, else of `config`, else
-                AGENT_TTS_ENGINE, else "bundled".
+                AGENT_TTS_ENGINE, else "bundled". One that cannot be had then, or has died, is tried again for the
+                next turn.
             config: For the engine it loads itself.
             word_delay_ms: How long audio is under way from the output transport to the ear. Words enter the LLM's
                 context so much later; the context then holds what was heard, not what was sent.
@@ -73,12 +83,11 @@ class AgentTTSService(TTSService):
             settings=complete(settings, engine, config),
             **kwargs,
         )
-        self._engine = engine
-        self._owns_engine = engine is None
-        self._config = config
+        self._engine = EngineRef(engine or str(self._settings.model), config)
         self._word_delay_ms = word_delay_ms
         self._turns: dict[str, Turn] = {}
         self._failed: set[str] = set()
+        self._why_unusable: ErrorFrame | None = None
         self._reports: set[asyncio.Task[None]] = set()
         self._speaking = asyncio.Lock()
         self._register_event_handler("on_utterance_aborted")
@@ -86,7 +95,8 @@ class AgentTTSService(TTSService):
     @property
     def sample_rate(self) -> int:
         """The engine's rate. The output transport resamples, once."""
-        return self._engine.sample_rate if self._engine is not None else super().sample_rate
+        engine = self._engine.loaded
+        return engine.sample_rate if engine is not None else super().sample_rate
 
     @property
     def supports_processing_metrics(self) -> bool:
@@ -97,10 +107,12 @@ class AgentTTSService(TTSService):
         return True
 
     async def setup(self, setup: FrameProcessorSetup) -> None:  # type: ignore[override]
-        if self._engine is None:
-            self._engine = await Engine.load(str(self._settings.model), config=self._config)
-        self._settings.model = self._engine.model_name
         await super().setup(setup)
+        try:
+            await self._load_engine()
+        except AgentTTSError as error:  # Pipecat would give up a service whose setup raises
+            category = category_of(error, loads_anew=self._engine.owned)
+            await self.push_error(str(error), exception=error, category=category)
 
     async def push_frame(self, frame: Frame, direction: FrameDirection = FrameDirection.DOWNSTREAM) -> None:
         """Words travel in line with their audio instead of by the clock, which knows no pause and no underrun."""
@@ -123,8 +135,8 @@ class AgentTTSService(TTSService):
             utterance.resume()
 
     async def stop(self, frame: EndFrame) -> None:
-        for turn in list(self._turns.values()):
-            await turn.end_text()  # else the base class would wait for text that cannot come any more
+        for context_id in self.get_audio_contexts():
+            await self.flush_audio(context_id)  # else the base class would wait for text that cannot come any more
         await super().stop(frame)
 
     async def cancel(self, frame: CancelFrame) -> None:
@@ -135,16 +147,15 @@ class AgentTTSService(TTSService):
         self._abort_all()
         await asyncio.gather(*self._reports)
         await super().cleanup()  # type: ignore[no-untyped-call]
-        if self._owns_engine and self._engine is not None:
-            await self._engine.close()
+        await self._engine.aclose()
 
     async def _update_settings(self, delta: TTSSettings) -> dict[str, Any]:  # type: ignore[override]
         if is_given(delta.model) and delta.model != self._settings.model:
             self._warn_unhandled_updated_settings(["model"])  # type: ignore[no-untyped-call]
             delta.model = NOT_GIVEN
-        voice = delta.voice
-        if self._engine is not None and is_given(voice) and voice not in self._engine.voices:
-            error = UnknownVoiceError(str(voice), self._engine.voices)
+        voice, engine = delta.voice, self._engine.loaded
+        if engine is not None and is_given(voice) and voice not in engine.voices:
+            error = UnknownVoiceError(str(voice), engine.voices)
             await self.push_error(str(error), exception=error, category=ErrorCategory.APPLICATION)
             delta.voice = NOT_GIVEN
         return await super()._update_settings(delta)
@@ -165,18 +176,23 @@ class AgentTTSService(TTSService):
         turn = self._turns.get(context_id)
         try:
             if turn is None:
-                turn = self._open(context_id)
+                turn = await self._open(context_id)
             turn.push_text(text, flush=not self._is_streaming_tokens)
         except AgentTTSError as error:
-            yield error_frame(error, context_id)
+            yield self._error_frame(error, context_id)
             return
         await self.start_tts_usage_metrics(text)
         yield None
 
     async def flush_audio(self, context_id: str | None = None) -> None:
         """The turn's text is complete."""
-        if context_id is not None and (turn := self._turns.get(context_id)):
+        if context_id is None:
+            return
+        if turn := self._turns.get(context_id):
             await turn.end_text()
+        elif self.audio_context_available(context_id):  # opened, but Pipecat gives an unusable service no text for it
+            await self.append_to_audio_context(context_id, unusable_frame(self._why_unusable, context_id))
+            await self.remove_audio_context(context_id)
 
     # -- interruption -------------------------------------------------------------------------------------------------
 
@@ -206,21 +222,42 @@ class AgentTTSService(TTSService):
 
     # -- turns --------------------------------------------------------------------------------------------------------
 
-    def _open(self, context_id: str) -> Turn:
+    async def _open(self, context_id: str) -> Turn:
         """A new turn. One that the engine refuses is kept too, and takes its text without speaking."""
-        utterance = None
         try:
-            utterance = self._new_utterance()
-        finally:
-            turn = Turn(self, context_id, utterance, word_delay_ms=self._word_delay_ms)
-            self._turns[context_id] = turn
+            engine = await self._load_engine()
+            utterance = engine.utterance(voice=str(self._settings.voice), sampling=sampling_of(self._settings))
+        except AgentTTSError:
+            self._turns[context_id] = self._turn(context_id, None)
+            raise
+        turn = self._turns[context_id] = self._turn(context_id, utterance)
         self.create_task(turn.speak(utterance, self._speaking), name="speak")
         return turn
 
-    def _new_utterance(self) -> Utterance:
-        if self._engine is None:
-            raise EngineClosedError("the service was not set up")
-        return self._engine.utterance(voice=str(self._settings.voice), sampling=sampling_of(self._settings))
+    def _turn(self, context_id: str, utterance: Utterance | None) -> Turn:
+        return Turn(self, context_id, utterance, word_delay_ms=self._word_delay_ms, told_as=self._error_frame)
+
+    async def _load_engine(self) -> Engine:
+        """The engine; one of our own that could not be had before, or has died, is loaded. Raises AgentTTSError."""
+        engine = await self._engine.get()
+        self._settings.model = engine.model_name
+        return engine
 
     def _utterances(self) -> list[Utterance]:
         return [turn.utterance for turn in self._turns.values() if turn.utterance is not None]
+
+    # -- errors -------------------------------------------------------------------------------------------------------
+
+    def _error_frame(self, error: AgentTTSError, context_id: str) -> TurnFailedFrame:
+        return error_frame(error, context_id, loads_anew=self._engine.owned)
+
+    async def push_error_frame(self, error: ErrorFrame, force_treat_as_permanent: bool = False) -> None:
+        was_usable = self.is_usable
+        await super().push_error_frame(error, force_treat_as_permanent)
+        if was_usable and not self.is_usable:
+            self._why_unusable = error
+
+    async def _record_context_audio_outcome(self, context_id: str, received_audio: bool) -> None:
+        """A turn that failed has said why. Pipecat would say it again, and after three be done with the service."""
+        if context_id not in self._failed:
+            await super()._record_context_audio_outcome(context_id, received_audio)

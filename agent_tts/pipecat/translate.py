@@ -12,7 +12,15 @@ from pipecat.utils.types import NOT_GIVEN, NotGiven
 
 from agent_tts.config import EngineConfig, model_for_agent
 from agent_tts.engine import Engine
-from agent_tts.errors import AgentTTSError, EngineClosedError, UnknownVoiceError, VoiceError
+from agent_tts.errors import (
+    AgentTTSError,
+    CheckpointError,
+    ConfigError,
+    EngineClosedError,
+    EngineUnavailableError,
+    UnknownVoiceError,
+    VoiceError,
+)
 from agent_tts.types import SamplingParams
 
 
@@ -56,8 +64,26 @@ class TurnFailedFrame(ErrorFrame):
     context_id: str = ""
 
 
-def error_frame(error: AgentTTSError, context_id: str) -> TurnFailedFrame:
-    """Ours in Pipecat's words. A closed engine stays closed: Pipecat gives such a service no more work."""
-    permanent = isinstance(error, EngineClosedError | UnknownVoiceError | VoiceError)
-    category = ErrorCategory.INVALID_REQUEST if permanent else ErrorCategory.SERVER
+PERMANENT = (UnknownVoiceError, VoiceError, ConfigError, CheckpointError)
+"""The same request fails the same way until something is changed: Pipecat gives such a service no more work."""
+
+
+def error_frame(error: AgentTTSError, context_id: str, *, loads_anew: bool) -> TurnFailedFrame:
+    """Ours in Pipecat's words. `loads_anew`: a closed engine is not the end of it."""
+    category = category_of(error, loads_anew=loads_anew)
     return TurnFailedFrame(error=str(error), exception=error, category=category, context_id=context_id)
+
+
+def category_of(error: AgentTTSError, *, loads_anew: bool) -> ErrorCategory:
+    if isinstance(error, PERMANENT) or (isinstance(error, EngineClosedError) and not loads_anew):
+        return ErrorCategory.INVALID_REQUEST
+    return ErrorCategory.CONNECTIVITY if isinstance(error, EngineUnavailableError) else ErrorCategory.SERVER
+
+
+def unusable_frame(why: ErrorFrame | None, context_id: str) -> TurnFailedFrame:
+    """Of a turn whose text Pipecat kept from us. `why`: the error after which it took the service for unusable."""
+    if why is None:
+        advice = "The service was set unusable; set_usable(True) gives it work again."
+        return TurnFailedFrame(error=advice, category=ErrorCategory.APPLICATION, context_id=context_id)
+    said = f"Not spoken, as the service is unusable. {why.error}"
+    return TurnFailedFrame(error=said, exception=why.exception, category=why.category, context_id=context_id)

@@ -8,13 +8,14 @@ from __future__ import annotations
 import asyncio
 import contextlib
 from collections import deque
+from collections.abc import Callable
 
 from pipecat.frames.frames import TTSAudioRawFrame
 from pipecat.services.tts_service import TTSService
 
 from agent_tts.engine import AbortAck, Utterance
-from agent_tts.errors import AgentTTSError
-from agent_tts.pipecat.translate import error_frame
+from agent_tts.errors import AgentTTSError, EngineClosedError, TextAfterEndError
+from agent_tts.pipecat.translate import TurnFailedFrame
 from agent_tts.types import FinishReason, WordTime
 
 CHUNK_MS = 20
@@ -24,35 +25,41 @@ class Turn:
     """Owned by its service, which opens and aborts it."""
 
     def __init__(
-        self, service: TTSService, context_id: str, utterance: Utterance | None, *, word_delay_ms: float
+        self,
+        service: TTSService,
+        context_id: str,
+        utterance: Utterance | None,
+        *,
+        word_delay_ms: float,
+        told_as: Callable[[AgentTTSError, str], TurnFailedFrame],
     ) -> None:
         """`utterance` is None when the engine refused to open one: such a turn has failed from the start."""
         self.utterance = utterance
         self._service = service
         self._context_id = context_id
         self._word_delay_ms = word_delay_ms
-        self._failed = utterance is None
+        self._told_as = told_as
+        self._over = utterance is None
         self._text_ended = False
 
     # -- text in ------------------------------------------------------------------------------------------------------
 
     def push_text(self, text: str, *, flush: bool) -> None:
-        """Add text; `flush`: it is a whole sentence. Raises AgentTTSError."""
-        if self.utterance is None or self._failed:
+        """Add text; `flush`: it is a whole sentence."""
+        if self.utterance is None or self._over:
             return
-        self.utterance.push_text(text)
-        if flush:
-            self.utterance.flush()
+        with contextlib.suppress(EngineClosedError, TextAfterEndError):  # speak() ends too, and tells of it
+            self.utterance.push_text(text)
+            if flush:
+                self.utterance.flush()
 
     async def end_text(self) -> None:
         """No more text: the context ends behind what is still to be said."""
         self._text_ended = True
-        if self.utterance is None or self._failed:
+        if self.utterance is None or self._over:
             await self._end_context()
         else:
-            with contextlib.suppress(
-                AgentTTSError
-            ):  # whatever ended the engine ends speak() as well, which tells of it
+            with contextlib.suppress(AgentTTSError):  # as in push_text()
                 self.utterance.end_text()
 
     def abort(self) -> AbortAck | None:
@@ -73,11 +80,12 @@ class Turn:
                 # Nothing of it could be spoken. Pipecat would count a context without audio as a failing service.
                 await self._append_audio(bytes(2 * (utterance.sample_rate * CHUNK_MS // 1000)), utterance.sample_rate)
         except AgentTTSError as error:
-            self._failed = True
-            await self._service.append_to_audio_context(self._context_id, error_frame(error, self._context_id))
+            self._over = True
+            await self._service.append_to_audio_context(self._context_id, self._told_as(error, self._context_id))
         finally:
             utterance.abort()
-        if self._text_ended or not self._failed:
+        self._over = True  # by itself, or aborted with its engine: text that is still written for it opens no other
+        if self._text_ended:
             await self._end_context()
 
     async def _carry(self, utterance: Utterance) -> int:

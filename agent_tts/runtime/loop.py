@@ -289,7 +289,7 @@ class EngineLoop:
         try:
             self._read_mail()
             for request in list(self.scheduler.requests()):
-                request.stream.fail(EngineClosedError())
+                request.stream.fail(EngineClosedError("its thread has stopped"))
                 request.stop(FinishReason.ABORTED)
             self._retire_stopped()
         finally:  # whoever could not be retired, because our books are broken, is told all the same

@@ -13,6 +13,9 @@ from pipecat.pipeline.worker import PipelineWorker
 from pipecat.processors.frame_processor import FrameDirection, FrameProcessor
 from pipecat.workers.runner import WorkerRunner
 
+END_WITHIN_S = 20.0
+"""A pipeline that has not ended by then hangs."""
+
 
 class Line(FrameProcessor):
     """The end of a pipeline that remembers what reached it."""
@@ -75,4 +78,5 @@ async def pipeline_of(
         yield worker, line
     finally:
         await worker.queue_frame(EndFrame())
-        await running
+        async with asyncio.timeout(END_WITHIN_S):
+            await running

@@ -201,10 +201,12 @@ async def test_a_thread_that_dies_in_the_middle_is_a_typed_error(stage):
             raise SystemExit  # what no step survives
 
     async with stage(SpellingRunner(on_step=die)) as on, on.speaker() as speaker:
-        said = await speaker.say(LONG)
-        assert len(said.frames) > 1
-        elsewhere = isinstance(said.error, EngineUnavailableError)  # another one may be started at its address
-        assert elsewhere or speaker.is_error(said.error, Trouble.CLOSED), said.error
+        for text in (LONG, TEXT, TEXT, TEXT, TEXT):  # each turn ends, and says it anew
+            said = await speaker.say(text)
+            assert len(said.frames) > 1 or text is TEXT
+            elsewhere = isinstance(said.error, EngineUnavailableError)  # another one may be started at its address
+            assert elsewhere or speaker.is_error(said.error, Trouble.CLOSED), said.error
+            assert text is LONG or (said.words, len(said.frames)) == ([], 0)
 
 
 async def test_an_engine_that_is_closed_in_the_middle_ends_the_utterance_as_an_abort_does(stage):

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import asyncio
+import itertools
 import subprocess
 import sys
+import tempfile
 import threading
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
@@ -23,6 +25,7 @@ from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanE
 from agent_tts import Engine, EngineConfig, FinishReason, TtsMetrics
 from agent_tts.errors import CheckpointError
 from agent_tts.livekit import TTS
+from tests.doors import connected, engine_process
 from tests.fakes import SAMPLE_RATE, FakeText, ToneRunner
 
 TEXT = "Hello there, my good friend."
@@ -321,6 +324,72 @@ async def test_closing_twice_is_harmless_and_a_stream_afterwards_is_one_typed_er
             await anext(stream)
     assert not caught.value.retryable
     await tts.aclose()
+
+
+@pytest.mark.filterwarnings("ignore::pytest.PytestUnhandledThreadExceptionWarning")
+async def test_an_engine_of_its_own_that_has_died_is_loaded_anew_for_the_next_stream(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """It stayed closed for the rest of the call."""
+    frames = itertools.count()
+
+    def die(plan: object) -> None:
+        if next(frames) == 10:
+            raise SystemExit  # what no step survives
+
+    runners = iter([ToneRunner(on_step=die), ToneRunner(sample_rate=16_000, frame_samples=640)])
+    loaded: list[Engine] = []
+
+    async def load(model: str, *, config: EngineConfig | None = None) -> Engine:
+        loaded.append(Engine.from_runner(next(runners)))
+        return loaded[-1]
+
+    monkeypatch.setattr(Engine, "load", load)
+    tts = TTS(engine="a-model")
+    world = Setup(tts, await tts.load_engine())
+    with pytest.raises(APIConnectionError, match="its thread has stopped"):
+        await world.speak(TEXT * 9)
+    audio = await world.speak(TEXT)
+    assert "".join(map(str, words_of(audio))) == TEXT
+    assert audio[0].frame.sample_rate == tts.sample_rate == 16_000
+    await until(lambda: not loaded[-1].stats().open)
+    assert [metrics.finish_reason for metrics in world.utterances][1:] == [FinishReason.COMPLETED]
+    await tts.aclose()
+    assert [engine.closed for engine in loaded] == [True, True]
+
+
+async def test_an_engine_process_that_was_killed_is_spoken_with_again_when_it_is_back() -> None:
+    with tempfile.TemporaryDirectory(prefix="agent-tts-") as folder:
+        address = f"unix://{folder}/engine.sock"
+        tts = TTS(engine=address)
+
+        async def refused() -> None:
+            async with tts.stream(conn_options=NO_RETRY) as stream:
+                stream.push_text(TEXT)
+                stream.end_input()
+                with pytest.raises(APIConnectionError, match="agent-tts serve") as caught:
+                    await anext(stream)
+            assert caught.value.retryable
+
+        await refused()  # it has not been started yet
+        async with asyncio.timeout(30), engine_process(address) as process:
+            world = Setup(tts, await connected(address))
+            await world.engine.close()
+            async with tts.stream(conn_options=NO_RETRY) as stream:
+                stream.push_text(TEXT * 50)
+                await anext(stream)
+                process.kill()
+                await process.wait()
+                with pytest.raises(APIConnectionError):
+                    _ = [audio async for audio in stream]
+            for _ in range(4):
+                await refused()
+            async with engine_process(address):
+                engine = await tts.load_engine()
+                while not engine.stats().free_slots:  # noqa: ASYNC110 - another process starts
+                    await asyncio.sleep(0.01)
+                assert "".join(map(str, words_of(await world.speak(TEXT)))) == TEXT
+                await tts.aclose()
 
 
 async def test_two_sessions_on_one_engine_hear_of_their_own_utterances_only() -> None:

@@ -11,10 +11,10 @@ import pytest
 from livekit.agents import AgentServer, APIConnectionError, APIConnectOptions
 
 from agent_tts import Engine
+from agent_tts.engine_ref import EngineRef
 from agent_tts.errors import ConfigError
 from agent_tts.livekit import TTS
 from agent_tts.livekit.attach import ENGINE_VARIABLE, attach
-from agent_tts.livekit.engine_ref import EngineRef
 from agent_tts.remote import process
 from tests.e2e.test_server_process import SOON_S, engine_process, eventually
 
