@@ -19,6 +19,7 @@ from agent_tts.codec.source_filter import SourceFilterDecoder
 from agent_tts.codec.source_filter_checkpoint import load_source_filter
 from agent_tts.codec.source_filter_stepper import SourceFilterStepper
 from agent_tts.config import AlignedConfig, EngineConfig
+from agent_tts.errors import ConfigError
 from agent_tts.models.aligned import AlignedDualAR
 from agent_tts.models.aligned_checkpoint import load_aligned
 from agent_tts.models.aligned_decoder import AlignedDecoder, Codes
@@ -213,5 +214,35 @@ def _first(wanted: float | None, otherwise: float) -> float:
 
 
 def load_aligned_runner(folder: Path, config: EngineConfig, *, name: str | None = None) -> AlignedRunner:
-    """The runner of a folder in the bundled layout, named like the folder or `name`. Raises CheckpointError."""
-    return AlignedRunner(load_aligned(folder), load_source_filter(folder), config, name=name or folder.name)
+    """The runner of a folder in the bundled layout, named like the folder or `name`.
+
+    Raises:
+        CheckpointError: It cannot be loaded.
+        ConfigError: There are fewer pages than all slots can hold at once.
+    """
+    model = load_aligned(folder)
+    require_pages(model.config.slow.window, config)
+    return AlignedRunner(model, load_source_filter(folder), config, name=name or folder.name)
+
+
+def most_pages(window: int, page_size: int) -> int:
+    """That an utterance ever holds: the window and its next position, which begin anywhere in a page.
+
+    A page is given back when its last position has left the window (Scheduler._extend).
+    """
+    return -(-window // page_size) + 1
+
+
+def require_pages(window: int | None, config: EngineConfig) -> None:
+    """Raises ConfigError when a full engine could run out of pages, which ends an utterance in mid-speech."""
+    if window is None:
+        return  # then an utterance holds what it is long
+    each = most_pages(window, config.page_size)
+    if config.max_slots * each <= config.num_pages:
+        return
+    room = config.num_pages // each
+    fewer = f", or max_slots to {room} or less" if room else ""
+    raise ConfigError(
+        f"max_slots is {config.max_slots} and num_pages {config.num_pages}: an utterance of this model holds up to "
+        f"{each} pages of {config.page_size} positions. Set num_pages to {config.max_slots * each} or more{fewer}."
+    )
