@@ -98,7 +98,7 @@ def speech(text: str, voice: str = "middle") -> Wave:
         samples, rate = peer.speak(text, speaker.kokoro).astype(np.float32) / 32767, float(peer.sample_rate)
     else:
         hibari = _voice()
-        samples = np.asarray(hibari(text, speed=speaker.pace / speaker.size), np.float32)
+        samples = np.asarray(hibari(text, speed=speaker.pace / speaker.size, seed=0), np.float32)
         rate = hibari.sample_rate * speaker.size
     return np.asarray(soxr.resample(samples, rate, RATE), np.float32)
 

@@ -10,7 +10,7 @@ import pytest
 from agent_tts.barge_in import Event
 from evals import virtual_time
 from evals.calls.call import CallSetting, run_event
-from evals.calls.clips import SOUNDS, VOICES, clip
+from evals.calls.clips import SOUNDS, VOICES, clip, speech
 from evals.calls.reactions import HEARING_RATE, Signal
 from evals.calls.scenario import FOLDER, EventPlan, Scenario, load, plan
 from evals.calls.stt import Stt
@@ -60,6 +60,13 @@ def test_every_sound_is_the_same_for_a_seed_and_has_its_level(name: str) -> None
     made = clip(name, seed=3, level_db=-30.0, ms=3_000.0)
     assert (made == clip(name, seed=3, level_db=-30.0, ms=3_000.0)).all()
     assert 0 < np.abs(made).max() < 1
+
+
+def test_a_caller_says_the_same_in_the_same_way_in_every_run() -> None:
+    pytest.importorskip("hibari")
+    made = clip("say@slow:Stop.")
+    speech.cache_clear()
+    assert (made == clip("say@slow:Stop.")).all()
 
 
 def test_an_unknown_voice_names_those_that_exist() -> None:
