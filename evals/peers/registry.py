@@ -79,7 +79,8 @@ def _engine(options: argparse.Namespace) -> Peer:
     """With a slot for each of the calls at a time: what waits for one is no call."""
     model, serve = options.model or "bundled", options.over_socket
     config = EngineConfig()
-    config = replace(config, max_slots=max(config.max_slots, getattr(options, "streams", 1)))
+    slots = max(config.max_slots, getattr(options, "streams", 1))
+    config = replace(config, max_slots=slots, num_pages=max(config.num_pages, PAGES_A_SLOT * slots))
     if serve is not None:
         serve = shlex.split(serve) if serve else [*SERVE, "--model", model, "--max-slots", str(config.max_slots)]
     return EnginePeer(model, config=config, lead_ms=options.lead_ms, serve=serve or ())
