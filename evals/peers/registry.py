@@ -21,6 +21,8 @@ from evals.peers.tone import TonePeer
 from evals.peers.wire import BY_WIRE, WirePeer
 from evals.serving import SERVE
 
+PAGES_A_SLOT = 16
+"""Of an engine that is loaded here: enough for the bundled voice, whose window takes 14."""
 KEYS = {"openai": "OPENAI_API_KEY", "fish": "FISH_API_KEY", "fish-live": "FISH_API_KEY"}
 """Where a key is looked for when no variable is named: nobody's key goes to somebody else's server."""
 OPTIONS = (
