@@ -51,7 +51,7 @@ EXACT = ("late_stop", "late_reply", "next_reply_underrun")
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    options = _parser().parse_args(argv)
+    options = options_parser().parse_args(argv)
     if options.virtual and options.peer not in ON_VIRTUAL_TIME:
         print(f"cannot run: --virtual is for --peer {' and '.join(ON_VIRTUAL_TIME)}; {options.peer} needs real time")
         return 2
@@ -278,7 +278,7 @@ def _outcome(
     )
 
 
-def _parser() -> argparse.ArgumentParser:
+def options_parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="python -m evals barge-in", description=(__doc__ or "").splitlines()[0])
     add_options(parser)
     parser.add_argument("--reaction", choices=REACTIONS, default="selective", help="who decides to stop")

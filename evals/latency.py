@@ -41,7 +41,7 @@ class LoadRun:
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    options = _parser().parse_args(argv)
+    options = options_parser().parse_args(argv)
     try:
         runs = asyncio.run(_run(options))
     except PeerUnavailableError as error:
@@ -199,7 +199,7 @@ def _never_seen(summaries: list[LoadSummary]) -> list[str]:
     return [name for name in names if all(item.spreads[name].n == 0 for item in summaries)]
 
 
-def _parser() -> argparse.ArgumentParser:
+def options_parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="python -m evals latency", description=(__doc__ or "").splitlines()[0])
     add_options(parser)
     parser.add_argument("--set", choices=sorted(SETS), default="quick", help="which loads (default: quick)")

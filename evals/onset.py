@@ -44,7 +44,7 @@ FALSE_A_MINUTE = 2
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    options = _parser().parse_args(argv)
+    options = options_parser().parse_args(argv)
     model = silero_model()
     sets = {"made voices": [clip(f"say@{voice}:{text}") for voice in MADE for text in PHRASES]}
     for folder in _folders(options.people):
@@ -122,7 +122,7 @@ def _folders(people: Path | None) -> list[Path]:
     return [folder for folder in (people, *sorted(people.iterdir())) if folder.is_dir() and any(folder.glob("*.wav"))]
 
 
-def _parser() -> argparse.ArgumentParser:
+def options_parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="python -m evals onset", description=(__doc__ or "").splitlines()[0])
     parser.add_argument("--people", type=Path, default=None, help="a folder of recordings, or of such folders")
     parser.add_argument("--out", type=Path, default=None, help="folder for the JSON file")

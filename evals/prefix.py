@@ -36,7 +36,7 @@ class Books:
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    options = _parser().parse_args(argv)
+    options = options_parser().parse_args(argv)
     try:
         with tempfile.TemporaryDirectory() as folder:
             prefills, books = _collect(options, Path(folder))
@@ -151,7 +151,7 @@ def _outcome(options: argparse.Namespace, found: dict[str, ReuseSummary], books:
     )
 
 
-def _parser() -> argparse.ArgumentParser:
+def options_parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="python -m evals prefix", description=(__doc__ or "").splitlines()[0])
     parser.add_argument("--model", default="bundled", help="bundled, a checkpoint folder, or an address")
     parser.add_argument("--config", default="{}", help="EngineConfig as JSON, e.g. '{\"num_pages\": 64}'")

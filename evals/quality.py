@@ -64,7 +64,7 @@ class Judged:
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    options = _parser().parse_args(argv)
+    options = options_parser().parse_args(argv)
     options.lead_ms = options.lead_ms or UNPACED_MS
     options.patient = True
     options.voices = options.voices or [options.voice]
@@ -261,7 +261,7 @@ def _interval(interval: Interval | None) -> dict[str, float] | None:
     return None if interval is None else asdict(interval)
 
 
-def _parser() -> argparse.ArgumentParser:
+def options_parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="python -m evals quality", description=(__doc__ or "").splitlines()[0])
     add_options(parser)
     parser.add_argument("-n", type=int, default=40, help="sentences (default 40; 150 or more for claims below 1 %%)")

@@ -30,7 +30,7 @@ WORDS = {"interruption": Kind.INTERRUPTION, "other": Kind.NOT_FOR_THE_AGENT}
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    options = _parser().parse_args(argv)
+    options = options_parser().parse_args(argv)
     try:
         caller, agent, rate = _tracks(options)
         labels = _labels(options.labels) if options.labels else None
@@ -144,7 +144,7 @@ def _not_measured(summary: CallSummary) -> list[str]:
     return missing
 
 
-def _parser() -> argparse.ArgumentParser:
+def options_parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="python -m evals recording", description=(__doc__ or "").splitlines()[0])
     parser.add_argument(
         "call", type=Path, nargs="?", help="stereo WAV: left caller, right agent (make demo writes one)"

@@ -54,7 +54,7 @@ QUICK = ("first frame", "steady", "double", "abort in prefill", "abort steady")
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    options = _parser().parse_args(argv)
+    options = options_parser().parse_args(argv)
     if options.one:
         return _child(options)
     rows = [_row(text) for text in options.row] if options.row else list(ROWS)
@@ -202,7 +202,7 @@ def _outcome(options: argparse.Namespace, ran: dict[str, dict[str, Any]], not_ru
     )
 
 
-def _parser() -> argparse.ArgumentParser:
+def options_parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="python -m evals side-by-side", description=(__doc__ or "").splitlines()[0])
     add_options(parser)
     parser.add_argument(

@@ -52,7 +52,7 @@ class Part:
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    options = _parser().parse_args(argv)
+    options = options_parser().parse_args(argv)
     try:
         said, rate = asyncio.run(_hear(options))
     except PeerUnavailableError as error:
@@ -97,16 +97,16 @@ def _parts(options: argparse.Namespace, reply_s: float) -> tuple[list[Part], lis
     for name in options.only or PARTS:
         words = [*as_arguments(options), *shlex.split(sizes[name])]
         if name == "latency":
-            asks = asked.asked_by_latency(latency._parser().parse_args(words), reply_s)
+            asks = asked.asked_by_latency(latency.options_parser().parse_args(words), reply_s)
         elif name == "barge-in":
             words += _reaction(notes)
-            asks = asked.asked_by_barge_in(barge_in._parser().parse_args(words))
+            asks = asked.asked_by_barge_in(barge_in.options_parser().parse_args(words))
         else:
             if not _listeners():
                 notes.append(f"quality is left out, nobody can listen: {EXTRAS}")
                 continue
             words += _manner(options)
-            asks = asked.asked_by_quality(quality._parser().parse_args(words), reply_s)
+            asks = asked.asked_by_quality(quality.options_parser().parse_args(words), reply_s)
         parts.append(Part(shlex.join([name, *words]), asks))
     return parts, notes
 
@@ -179,7 +179,7 @@ def _voices(options: argparse.Namespace) -> list[str]:
     return options.voices or [options.voice]
 
 
-def _parser() -> argparse.ArgumentParser:
+def options_parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="python -m evals yours", description=__doc__)
     add_options(parser)
     parser.set_defaults(peer="openai")

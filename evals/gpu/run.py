@@ -44,7 +44,7 @@ LEAST_S = 20.0
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    options = _parser().parse_args(argv)
+    options = options_parser().parse_args(argv)
     if missing := [name for name in NEEDED if importlib.util.find_spec(name) is None]:
         print(f"cannot run: pip install {' '.join(missing)}")
         return 2
@@ -150,7 +150,7 @@ def _outcome(options: argparse.Namespace, figures: dict[str, Any], failed: list[
     )
 
 
-def _parser() -> argparse.ArgumentParser:
+def options_parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--device", default="cuda")
     parser.add_argument("--tiny", action="store_true", help="a tiny model instead of S2-Pro's shape")

@@ -69,7 +69,7 @@ class Held:
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    options = _parser().parse_args(argv)
+    options = options_parser().parse_args(argv)
     try:
         held = asyncio.run(_hold(options))
     except CannotCallError as error:
@@ -180,7 +180,7 @@ def _outcome(
     )
 
 
-def _parser() -> argparse.ArgumentParser:
+def options_parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="python -m evals live", description=(__doc__ or "").splitlines()[0])
     where = "; ".join(f"{name}: {says}" for name, (_, says) in WHERES.items())
     parser.add_argument("--where", choices=WHERES, default="room", help=where)

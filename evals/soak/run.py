@@ -67,7 +67,7 @@ class Soak:
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    options = _parser().parse_args(argv)
+    options = options_parser().parse_args(argv)
     began_s = time.monotonic()
     soaks = _real(options) if options.real_time else _virtual(options)
     _print(soaks)
@@ -276,7 +276,7 @@ def _list(values: Sequence[float]) -> str:
     return " / ".join(f"{value:g}" for value in values) or "-"
 
 
-def _parser() -> argparse.ArgumentParser:
+def options_parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="python -m evals soak", description=(__doc__ or "").splitlines()[0])
     parser.add_argument("-n", type=int, default=10_000, help="interruptions in all (default: 10,000)")
     parser.add_argument("--real-time", action="store_true", help="the bundled voice, in process and over the socket")

@@ -128,4 +128,4 @@ def test_a_set_prints_minutes_and_runs_on_when_something_cannot_run(tmp_path, ca
 @pytest.mark.parametrize("command", sorted({command for commands in everything.SETS.values() for command in commands}))
 def test_every_evaluation_of_a_set_is_understood(command):
     name, *arguments = command.split()
-    import_module(COMMANDS[name][0])._parser().parse_args(arguments)
+    import_module(COMMANDS[name][0]).options_parser().parse_args(arguments)

@@ -11,7 +11,7 @@ from evals.metrics.stats import spread
 
 
 def events_of(arguments):
-    options = side_by_side._parser().parse_args(arguments.split())
+    options = side_by_side.options_parser().parse_args(arguments.split())
     return virtual_time.run(side_by_side._events(options))
 
 
@@ -84,4 +84,4 @@ def test_a_run_of_nothing_says_so(monkeypatch):
 
 @pytest.mark.parametrize("peer", [peer for _, peer in side_by_side.ROWS])
 def test_every_row_describes_a_peer(peer):
-    assert side_by_side._parser().parse_args(["--one", *peer.split(), "--reaction", "energy"]).one
+    assert side_by_side.options_parser().parse_args(["--one", *peer.split(), "--reaction", "energy"]).one

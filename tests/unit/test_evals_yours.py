@@ -56,7 +56,7 @@ def asked_texts(total, opened):
     "words", ["", "--seeds 2 --sentences 2 --load closed:2:5 --load poisson:2:4 --load burst:3:2:1"]
 )
 def test_latency_asks_for_what_was_announced(counted, words):
-    options = latency._parser().parse_args(["--peer", "tone", *words.split()])
+    options = latency.options_parser().parse_args(["--peer", "tone", *words.split()])
     virtual_time.run(latency._run(options))
     said = [reply.text for reply in counted.replies]
     assert asked_texts(asked.asked_by_latency(options, 1.0), options.seeds) == (len(said), sum(map(len, said)))
@@ -64,7 +64,7 @@ def test_latency_asks_for_what_was_announced(counted, words):
 
 def test_barge_in_asks_for_no_more_than_was_announced(counted):
     words = "--peer tone --virtual --reaction energy --clips voiced --only steady --only double"
-    options = barge_in._parser().parse_args(words.split())
+    options = barge_in.options_parser().parse_args(words.split())
     virtual_time.run(barge_in._run(options))
     said = [reply.text for reply in counted.replies]
     replies, characters = asked_texts(asked.asked_by_barge_in(options), 1)
@@ -73,7 +73,7 @@ def test_barge_in_asks_for_no_more_than_was_announced(counted):
 
 
 def test_quality_asks_for_what_was_announced(counted):
-    options = quality._parser().parse_args(["--peer", "tone", "-n", "3", "--voices", "a", "b"])
+    options = quality.options_parser().parse_args(["--peer", "tone", "-n", "3", "--voices", "a", "b"])
     virtual_time.run(quality._speak_all(options))
     said = [reply.text for reply in counted.replies]
     assert asked_texts(asked.asked_by_quality(options, 1.0), 1) == (12, sum(map(len, said)))
@@ -173,8 +173,8 @@ def test_nobody_s_key_goes_to_somebody_else_s_server(monkeypatch):
     monkeypatch.setenv("OPENAI_API_KEY", "sk-secret")
     monkeypatch.delenv("FISH_API_KEY", raising=False)
     for peer in ("fish", "fish-live", "http"):
-        assert yours._with_key(yours._parser().parse_args(["--peer", peer])) == ", without a key"
-    assert yours._with_key(yours._parser().parse_args([])) == ", with the key in OPENAI_API_KEY"
+        assert yours._with_key(yours.options_parser().parse_args(["--peer", peer])) == ", without a key"
+    assert yours._with_key(yours.options_parser().parse_args([])) == ", with the key in OPENAI_API_KEY"
 
 
 @pytest.mark.parametrize(
