@@ -54,7 +54,7 @@ eval: $(STAMPS)/dev ## the evaluations, about ten minutes (see evals/README.md)
 
 eval-peers: $(STAMPS)/peers ## install the peers and judges of evals/peers/requirements.txt (licences there; Piper is GPL)
 
-eval-full: $(STAMPS)/peers ## all of them, with peers and more repeats: two hours
+eval-full: $(STAMPS)/peers ## all of them, with peers and more repeats: an hour and a half
 	$(PY) -m evals all --full $(ARGS)
 
 soak: $(STAMPS)/dev ## 10,000 interruptions in virtual time: nothing is left behind, nothing comes late, memory is flat

@@ -50,12 +50,15 @@ async def behind_a_socket(runner: Runner, config: EngineConfig | None = None) ->
         yield engine
 
 
+def tone_command(address: str, *options: str) -> list[str]:
+    """A server with a model that sings."""
+    return [sys.executable, "-m", "tests.tone_server", "--socket", address.removeprefix("unix://"), *options]
+
+
 @asynccontextmanager
-async def engine_process(address: str) -> AsyncIterator[asyncio.subprocess.Process]:
-    """A server with a model that sings, started as a child; it may be killed, and is in the end."""
-    path = address.removeprefix("unix://")
-    command = [sys.executable, "-m", "tests.tone_server", "--socket", path, "--step-ms", "2"]
-    process = await asyncio.create_subprocess_exec(*command, cwd=ROOT)
+async def engine_process(address: str, *options: str) -> AsyncIterator[asyncio.subprocess.Process]:
+    """That server as a child; it may be killed, and is in the end. It answers some time later: see connected()."""
+    process = await asyncio.create_subprocess_exec(*tone_command(address, *options), cwd=ROOT)
     try:
         yield process
     finally:

@@ -17,6 +17,10 @@ STOP_TIMEOUT_S = 2.0
 SERVE = "import sys; from agent_tts.cli import main; sys.exit(main())"
 
 
+class ProgramEndedError(RuntimeError):
+    """A program ended while it was to start. The message holds its last words."""
+
+
 @asynccontextmanager
 async def running(
     command: list[str], log: Path, env: Mapping[str, str] | None = None
@@ -40,24 +44,23 @@ async def engine_process(folder: Path) -> AsyncIterator[str]:
     """Our engine in a process of its own. Yields its address, for AGENT_TTS_ENGINE."""
     path = folder / "engine.sock"
     command = [sys.executable, "-c", SERVE, "serve", "--socket", str(path)]
-    async with running(command, folder / "engine.log") as process:
+    log = folder / "engine.log"
+    async with running(command, log) as process:
         async with asyncio.timeout(START_TIMEOUT_S):
             while not await asyncio.to_thread(path.is_socket):
-                if process.returncode is not None:
-                    raise RuntimeError(
-                        f"the engine ended with status {process.returncode}; see {folder / 'engine.log'}"
-                    )
+                await _expect_alive(process, log)
                 await asyncio.sleep(0.1)
         yield f"unix://{path}"
 
 
-async def accepts_connections(port: int) -> None:
-    """Wait until something listens on that port of 127.0.0.1."""
+async def accepts_connections(port: int, process: asyncio.subprocess.Process, log: Path) -> None:
+    """Wait until the process listens on that port of 127.0.0.1. ProgramEndedError when it ends instead."""
     async with asyncio.timeout(START_TIMEOUT_S):
         while True:
             try:
                 _, writer = await asyncio.open_connection("127.0.0.1", port)
             except OSError:
+                await _expect_alive(process, log)
                 await asyncio.sleep(0.05)
             else:
                 writer.close()
@@ -65,12 +68,18 @@ async def accepts_connections(port: int) -> None:
 
 
 async def logs(log: Path, text: str, process: asyncio.subprocess.Process) -> None:
-    """Wait until its log says `text`."""
+    """Wait until its log says `text`. ProgramEndedError when it ends before."""
     async with asyncio.timeout(START_TIMEOUT_S):
         while text not in await asyncio.to_thread(log.read_text, errors="replace"):
-            if process.returncode is not None:
-                raise RuntimeError(f"the worker ended with status {process.returncode}; see {log}")
+            await _expect_alive(process, log)
             await asyncio.sleep(0.1)
+
+
+async def _expect_alive(process: asyncio.subprocess.Process, log: Path) -> None:
+    if process.returncode is not None:
+        words = (await asyncio.to_thread(log.read_text, errors="replace")).strip().splitlines()
+        last = words[-1] if words else "without a word"
+        raise ProgramEndedError(f"{log.stem} ended at once with status {process.returncode}: {last}; see {log}")
 
 
 def free_port(kind: socket.SocketKind = socket.SOCK_STREAM) -> int:

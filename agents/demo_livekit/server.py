@@ -97,8 +97,9 @@ async def livekit_server(folder: Path, *, redis: str = "") -> AsyncIterator[Room
     config = folder / "livekit-server.yaml"
     written = CONFIG.format(port=port, udp_port=free_port(socket.SOCK_DGRAM), secret=secret)
     config.write_text(written + (f'redis: {{address: "{redis}"}}\n' if redis else ""))
-    async with running([str(binary), "--config", str(config)], folder / "livekit-server.log"):
-        await accepts_connections(port)
+    log = folder / "livekit-server.log"
+    async with running([str(binary), "--config", str(config)], log) as process:
+        await accepts_connections(port, process, log)
         yield RoomAccess(f"ws://127.0.0.1:{port}", "devkey", secret)
 
 

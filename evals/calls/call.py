@@ -107,7 +107,7 @@ async def _speak_before(call: Call, plan: EventPlan) -> None:
 async def _speak_over(call: Call, plan: EventPlan, turn: Turn, sound: Wave, number: int) -> EventRecord:
     scenario, agent = plan.scenario, call.agent
     moments = agent.moments
-    paused = await _reach(call, plan, turn)
+    await _reach(call, plan, turn)
     start_s, begin_ms, end_ms = _make_sound(call, plan, sound)
     event = EventRecord(
         key=plan.key if scenario.times == 1 else f"{plan.key} | {number + 1} of {scenario.times}",
@@ -120,8 +120,6 @@ async def _speak_over(call: Call, plan: EventPlan, turn: Turn, sound: Wave, numb
         ear=call.player.ear,
         reply=turn.trace,
         moments=moments,
-        paused_by_driver=paused,
-        mouth_clip=plan.clip,
     )
     call.events.append(event)
     if scenario.forced:
@@ -136,8 +134,8 @@ async def _speak_over(call: Call, plan: EventPlan, turn: Turn, sound: Wave, numb
     return event
 
 
-async def _reach(call: Call, plan: EventPlan, turn: Turn) -> bool:
-    """Wait for the scenario's moment. True when the driver paused the reply for it."""
+async def _reach(call: Call, plan: EventPlan, turn: Turn) -> None:
+    """Wait for the scenario's moment, and pause the reply for it where it asks for that."""
     paused = plan.scenario.anchor == "paused"
     name = "steady" if paused else plan.scenario.anchor
     await _either(turn.anchor(name), turn.anchor("over"), ANCHOR_PATIENCE_S)
@@ -154,7 +152,6 @@ async def _reach(call: Call, plan: EventPlan, turn: Turn) -> bool:
         call.agent.dip()
         call.agent.moments.dip_s = None  # the driver's pause, not the agent's suspicion
     await asyncio.sleep(plan.delay_ms / 1000)
-    return paused
 
 
 def _make_sound(call: Call, plan: EventPlan, sound: Wave) -> tuple[float, float, float]:

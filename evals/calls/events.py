@@ -122,10 +122,8 @@ class EventRecord:
     reply: ReplyTrace
     moments: Moments
     next_reply: ReplyTrace | None = None
-    paused_by_driver: bool = False
     neighbour_underruns: int | None = None
     neighbour_gap_ms: float | None = None
     mouth: Samples | None = None
     mouth_rate: int = 16_000
     mouth_start_s: float = 0.0
-    mouth_clip: str = ""

@@ -43,8 +43,9 @@ async def agent(setting: Setting, engine: str) -> AsyncIterator[str]:
     port, config = free_port(), agent_config(setting, engine)
     command = [sys.executable, "-m", "agents.pipecat_agent", "--config", str(config), "--port", str(port)]
     quiet = {**os.environ, "LOGURU_LEVEL": "INFO"}  # Pipecat logs every frame of interest, on the event loop
-    async with running(command, setting.folder / "agent.log", quiet):
-        await accepts_connections(port)
+    log = setting.folder / "agent.log"
+    async with running(command, log, quiet) as process:
+        await accepts_connections(port, process, log)
         yield f"http://127.0.0.1:{port}"
 
 

@@ -119,7 +119,6 @@ def _made(tracks: Tracks, told: _Log, attempt: Attempt, answers: Sequence[Answer
         mouth=tracks.mouth[tracks.sample(began_s - EDGE_S) : tracks.sample(ends_s)],
         mouth_rate=tracks.rate,
         mouth_start_s=began_s - EDGE_S,
-        mouth_clip=attempt.plan.clip,
     )
     in_a_gap = bool(quiet is not None and paused_s is not None and quiet.start_ms <= 1000 * paused_s)
     return Made(record, paused_s, in_a_gap, told.first("cleared", onset_s).get("played_ms"))

@@ -20,6 +20,7 @@ from typing import Any
 
 import numpy as np
 
+from agents.demo.processes import ProgramEndedError
 from evals.barge_in import gates_of
 from evals.calls.clips import save
 from evals.calls.policies import SELECTIVE
@@ -72,7 +73,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     options = options_parser().parse_args(argv)
     try:
         held = asyncio.run(_hold(options))
-    except CannotCallError as error:
+    except (CannotCallError, ProgramEndedError) as error:
         print(f"cannot run: {error}")
         return 2
     if options.out is not None:

@@ -102,7 +102,7 @@ async def redis_server(folder: Path) -> AsyncIterator[str]:
     command = [str(find_programs()["redis-server"]), "--bind", "127.0.0.1", "--port", str(port)]
     log = folder / "redis.log"
     async with running([*command, "--save", "", "--appendonly", "no"], log) as process:
-        await _up(port, process, log)
+        await accepts_connections(port, process, log)
         yield f"127.0.0.1:{port}"
 
 
@@ -125,21 +125,8 @@ async def sip_bridge(folder: Path, access: RoomAccess, redis: str) -> AsyncItera
     command = [str(find_programs()["livekit-sip"]), "--config", str(config)]
     log = folder / "livekit-sip.log"
     async with running(command, log) as process:
-        await _up(port, process, log)  # it takes SIP over TCP at the same port
+        await accepts_connections(port, process, log)  # it takes SIP over TCP at the same port
         yield "127.0.0.1", port
-
-
-async def _up(port: int, process: asyncio.subprocess.Process, log: Path) -> None:
-    """Wait until it takes connections. CannotCallError has its last words when it ends instead."""
-    accepts, ends = asyncio.ensure_future(accepts_connections(port)), asyncio.ensure_future(process.wait())
-    await asyncio.wait([accepts, ends], return_when=asyncio.FIRST_COMPLETED)
-    ended = not accepts.done()
-    for task in (accepts, ends):
-        task.cancel()
-    if ended:
-        words = (await asyncio.to_thread(log.read_text, errors="replace")).strip().splitlines()
-        raise CannotCallError(f"{log.stem} ended at once: {words[-1] if words else 'without a word'}")
-    accepts.result()
 
 
 async def answer_calls(access: RoomAccess) -> None:

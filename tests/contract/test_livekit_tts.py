@@ -372,7 +372,7 @@ async def test_an_engine_process_that_was_killed_is_spoken_with_again_when_it_is
             assert caught.value.retryable
 
         await refused()  # it has not been started yet
-        async with asyncio.timeout(30), engine_process(address) as process:
+        async with asyncio.timeout(30), engine_process(address, "--step-ms", "2") as process:
             world = Setup(tts, await connected(address))
             await world.engine.close()
             async with tts.stream(conn_options=NO_RETRY) as stream:
@@ -384,7 +384,7 @@ async def test_an_engine_process_that_was_killed_is_spoken_with_again_when_it_is
                     _ = [audio async for audio in stream]
             for _ in range(4):
                 await refused()
-            async with engine_process(address):
+            async with engine_process(address, "--step-ms", "2"):
                 engine = await tts.load_engine()
                 while not engine.stats().free_slots:  # noqa: ASYNC110 - another process starts
                     await asyncio.sleep(0.01)

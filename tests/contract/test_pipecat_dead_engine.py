@@ -228,7 +228,7 @@ def address():
 
 
 async def test_an_engine_that_was_killed_is_spoken_with_again_when_it_is_back(address):
-    async with engine_process(address) as process:
+    async with engine_process(address, "--step-ms", "2") as process:
         engine = await connected(address)
         async with engine, call(service_of(engine=engine)) as on:
             assert (await on.turn("Hello.")).words == ["Hello."]
@@ -245,7 +245,7 @@ async def test_an_engine_that_was_killed_is_spoken_with_again_when_it_is_back(ad
                 gone = await on.turn("Is anybody ", "there? ", "Well?")
                 check_silent(gone, EngineUnavailableError, ErrorCategory.CONNECTIVITY, "agent-tts serve")
             await on.silent()
-            async with engine_process(address):
+            async with engine_process(address, "--step-ms", "2"):
                 await on.until(lambda: engine.stats().free_slots > 0)
                 again = await on.turn("Back again.")
                 assert (again.errors, again.words) == ([], ["Back", "again."])
@@ -258,7 +258,7 @@ async def test_a_pipeline_that_starts_before_its_engine_speaks_once_that_is_ther
         for _ in range(MORE_THAN_PIPECAT_FORGIVES):
             refused = await on.turn("Is anybody there?")
             check_silent(refused, EngineUnavailableError, ErrorCategory.CONNECTIVITY, "agent-tts serve")
-        async with engine_process(address):
+        async with engine_process(address, "--step-ms", "2"):
             await (await connected(address)).close()
             there = await on.turn("Here I am.")
             assert (there.errors, there.words) == ([], ["Here", "I", "am."])

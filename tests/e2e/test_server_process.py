@@ -16,6 +16,8 @@ import pytest
 from agent_tts import Engine, FinishReason
 from agent_tts.errors import EngineUnavailableError
 from agent_tts.remote.process import EngineProcess
+from tests import doors
+from tests.doors import tone_command
 
 ROOT = Path(__file__).resolve().parents[2]
 SOON_S = 30.0
@@ -52,22 +54,12 @@ def has_file(address: str) -> bool:
     return Path(address.removeprefix("unix://")).exists()
 
 
-def tone_command(address: str, *options: str) -> list[str]:
-    path = address.removeprefix("unix://")
-    return [sys.executable, "-m", "tests.tone_server", "--socket", path, *options]
-
-
 @asynccontextmanager
 async def engine_process(address: str, *options: str):
-    """The server as a child; killed at the end if it still runs."""
-    process = await asyncio.create_subprocess_exec(*tone_command(address, *options), cwd=ROOT)
-    try:
+    """The server as a child that takes clients."""
+    async with doors.engine_process(address, *options) as process:
         await eventually(lambda: has_file(address))
         yield process
-    finally:
-        if process.returncode is None:
-            process.kill()
-        await process.wait()
 
 
 async def eventually(condition) -> None:
