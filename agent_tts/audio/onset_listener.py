@@ -1,4 +1,4 @@
-"""The onset test beside a stream of the caller's audio: computed on a thread, told on the event loop. Knows no framework."""
+"""The onset test beside the caller's audio: computed on a thread, told on the event loop. Knows no framework."""
 
 from __future__ import annotations
 
